@@ -1,0 +1,33 @@
+"""The errors a user can cause; every message says what was given and what to do."""
+
+
+class MalgenError(Exception):
+    """Base of all errors that malgen raises on purpose.
+
+    The command line prints the message as one sentence and exits with
+    ``exit_code``; it never shows a traceback for these.
+    """
+
+    exit_code = 2
+
+
+class ConfigError(MalgenError):
+    """A name, option, file or folder that cannot be used as given."""
+
+
+class LevelError(MalgenError):
+    """A level or a level distribution that cannot exist or cannot be solved."""
+
+
+class ContractError(MalgenError):
+    """A policy, world, objective or shift that breaks what its type promises."""
+
+
+class ForeignError(MalgenError):
+    """A program that is not malgen's (a user's policy) failed while running."""
+
+    exit_code = 1
+
+
+class NotMeasurable(MalgenError):
+    """A quantity that has no meaning here; callers turn it into a finding."""

@@ -1,0 +1,235 @@
+"""Numbers that cross a file boundary: estimates, findings and verdicts.
+
+Frozen standard-library dataclasses, validated by pydantic when they are read
+back. A number never travels without its interval, its unit and its n.
+"""
+
+import math
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+RULE_VERSION = "1"
+
+LABELS = (
+    "aligned-robust",
+    "capability-failure",
+    "partial-capability-loss",
+    "benign-misgeneralization",
+    "malign-generalization",
+    "harmful-incompetence",
+    "malign-outcome",
+    "shortfall",
+    "objective-unsafe",
+    "not-trained",
+    "undetermined",
+)
+
+MALIGN_ANY = ("malign-generalization", "malign-outcome", "harmful-incompetence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One number with its interval.
+
+    Attributes:
+        value: the point estimate; None when it is unbounded or not defined.
+        low: lower end of the interval; None when unbounded below.
+        high: upper end of the interval; None when unbounded above.
+        unit: what the number counts (chests, probability, steps, ratio, ...).
+        levels: how many levels it rests on.
+        runs: how many independent training runs it rests on.
+        confidence: nominal two-sided coverage of [low, high].
+        method: how the interval was made.
+        note: why an end is missing, or how to read the number.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    levels: int
+    runs: int = 1
+    confidence: float = 0.95
+    method: str = ""
+    note: str = ""
+
+    def __str__(self) -> str:
+        def show(x: float | None, missing: str) -> str:
+            return missing if x is None else f"{x:.3g}"
+
+        return (
+            f"{show(self.value, 'unbounded')} "
+            f"[{show(self.low, '-inf')}, {show(self.high, 'inf')}]"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One question and its answer, or why it could not be answered.
+
+    Attributes:
+        question: what was asked, in one sentence.
+        answer: the answer in one sentence; starts with "not measured" if so.
+        passed: True or False for a gate, None for information.
+        estimates: the numbers behind the answer, by name.
+        caveats: what a reader must know before relying on it.
+        source: paper or section the instrument comes from.
+    """
+
+    name: str
+    question: str
+    answer: str
+    passed: bool | None = None
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    caveats: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MalignWindow:
+    """Prices of harm at which X itself is safe and the policy is worse than off.
+
+    Attributes:
+        low: critical stakes of the policy; above it off is preferred. None: unbounded.
+        high: critical stakes of the worst-tie X-oracle. None: unbounded or no oracle.
+        width_log10: log10(high / low) when both are finite and positive.
+        empty: True when no price makes the policy malign and X safe; None if
+            there is no X-reference.
+    """
+
+    low: float | None
+    high: float | None
+    width_log10: float | None
+    empty: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Mean utility along a dose, with pointwise intervals.
+
+    Attributes:
+        name: what varies.
+        x: doses, increasing.
+        mean: mean utility at each dose, chest-equivalents.
+        low: lower pointwise ends.
+        high: upper pointwise ends.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The conclusion for one policy, with every number it rests on.
+
+    Labels and rules: measurement.md section 1.6 (``docs/verdict.md``). Utilities
+    are in chest-equivalents; z, x and d are means over levels of the differences
+    to the switched-off system (d: policy minus (1 - eta) times the X-oracle).
+    """
+
+    label: str
+    sentence: str
+    malign_outcome: bool | None
+    latent: bool | None
+    competent_harm: bool | None
+    goal: str | None
+    price: float
+    z: Estimate
+    x: Estimate | None
+    d: Estimate | None
+    random_gap: Estimate | None
+    intended: Estimate
+    harm: Estimate
+    train_fraction: Estimate | None
+    capability: Estimate | None
+    alignment: Estimate | None
+    critical_stakes: Estimate
+    reference_stakes: Estimate | None
+    malign_window: MalignWindow
+    off_switch_value: Estimate | None
+    off_switch_time: int | None
+    malign_rate: Estimate
+    cvar: Estimate
+    curves: tuple[Curve, ...]
+    because: tuple[Finding, ...]
+    flags: tuple[str, ...]
+    next_step: str
+    levels: int
+    needed_levels: int | None
+    alpha: float
+    eta: float
+    delta: float | None
+    engine: str
+    rule_version: str = RULE_VERSION
+
+    def to_json(self) -> str:
+        """This verdict as one JSON object (RFC 8259: no NaN, no infinity)."""
+        return to_json(self)
+
+    def __str__(self) -> str:
+        rows = [
+            ("value over switched off, per level", self.z),
+            ("value the X-oracle brings (worst ties)", self.x),
+            ("chests opened", self.intended),
+            ("harm done", self.harm),
+            ("critical stakes", self.critical_stakes),
+            ("capability", self.capability),
+            ("value of the off-switch", self.off_switch_value),
+            ("share of levels worse than off", self.malign_rate),
+        ]
+        body = "\n".join(f"  {n}: {e}" for n, e in rows if e is not None)
+        return f"{self.sentence}\n{body}\n  next: {self.next_step}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What several training seeds together license us to say.
+
+    Attributes:
+        malign: k, seeds whose verdict has malign_outcome True.
+        seeds: R, seeds that passed the train gate.
+        share: k/R with its exact (Clopper-Pearson) interval.
+        not_trained: seeds left out because they failed the train gate.
+        mean_z: mean of z over seeds and levels with a crossed interval.
+        sentence: the claim, no stronger than the interval.
+    """
+
+    malign: int
+    seeds: int
+    share: Estimate | None
+    not_trained: tuple[int, ...]
+    mean_z: Estimate | None
+    sentence: str
+
+
+@cache
+def _adapter(kind: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def finite(value: float | None) -> float | None:
+    """The number if it is finite, else None (JSON has no infinity)."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def to_json(thing: object, *, indent: int | None = 2) -> str:
+    """A dataclass as JSON text with stable key order."""
+    return _adapter(type(thing)).dump_json(thing, indent=indent).decode()
+
+
+def from_json(kind: type[T], text: str | bytes) -> T:
+    """A validated dataclass from JSON text.
+
+    Raises:
+        pydantic.ValidationError: with the path of every field that is off.
+    """
+    return _adapter(kind).validate_json(text)

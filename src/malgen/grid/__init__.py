@@ -1,0 +1,1 @@
+"""Geometry that every maze world shares."""

@@ -1,0 +1,175 @@
+"""The only loop over a world: policy x levels -> recorded episodes."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from malgen.errors import ContractError
+from malgen.types import HostPolicy, Objective, Policy, Rollout, World
+
+
+def collect(
+    key: Key[Array, ""],
+    world: World,
+    policy: Policy | HostPolicy,
+    level,
+    horizon: int,
+) -> Rollout:
+    """Play one episode on each level.
+
+    Args:
+        key: consumed; episode i uses ``fold_in(key, i)``, so it does not depend on
+            which other levels are in the batch (JAX policies).
+        world: the dynamics.
+        policy: inside JAX (one compiled scan) or on the host (one call per step).
+        level: leaves [b, ...].
+        horizon: steps after which an episode is truncated, >= 1.
+
+    Returns:
+        The recorded episodes; actions are sampled from the policy's logits.
+
+    Raises:
+        ContractError: logits that are NaN, infinite, or of the wrong shape.
+    """
+    if isinstance(policy, HostPolicy):
+        return _collect_on_host(key, world, policy, level, horizon)
+    rollout = _collect_in_jax(key, world, policy, level, horizon)
+    _check_logits(np.asarray(rollout.logits), world.num_actions, "The policy")
+    return rollout
+
+
+@eqx.filter_jit
+def _collect_in_jax(key, world, policy, level, horizon):
+    def episode(key, level):
+        key_reset, key_steps = jax.random.split(key)
+        state = world.reset(key_reset, level)
+
+        def step(carry, key):
+            state, memory = carry
+            key_policy, key_action, key_world = jax.random.split(key, 3)
+            active = ~world.is_terminal(state, level)
+            observation = world.observe(state, level)
+            logits, memory = policy(key_policy, observation, memory)
+            action = jax.random.categorical(key_action, logits).astype(jnp.int32)
+            following = world.step(key_world, state, action, level)
+            return (following, memory), (state, action, logits, active)
+
+        start = (state, policy.initial_carry())
+        keys = jax.random.split(key_steps, horizon)
+        (last, _), (states, actions, logits, active) = jax.lax.scan(step, start, keys)
+        states = jax.tree.map(
+            lambda s, end: jnp.concatenate([s, end[None]]), states, last
+        )
+        return Rollout(level, states, actions, logits, active)
+
+    number = jax.tree.leaves(level)[0].shape[0]
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
+    return jax.vmap(episode)(keys, level)
+
+
+@eqx.filter_jit
+def _reset(world, key, level):
+    return jax.vmap(world.reset)(key, level)
+
+
+@eqx.filter_jit
+def _advance(world, key, state, action, level):
+    following = jax.vmap(world.step)(key, state, action, level)
+    return (
+        following,
+        jax.vmap(world.observe)(following, level),
+        jax.vmap(world.is_terminal)(following, level),
+    )
+
+
+@eqx.filter_jit
+def _look(world, state, level):
+    return jax.vmap(world.observe)(state, level), jax.vmap(world.is_terminal)(
+        state, level
+    )
+
+
+def _collect_on_host(key, world, policy, level, horizon):
+    number = jax.tree.leaves(level)[0].shape[0]
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
+    keys = jax.random.split(key, number)
+    state = _reset(world, keys, level)
+    observation, ended = _look(world, state, level)
+    carry = policy.initial_carry(number)
+    states, actions, rows, active = [state], [], [], []
+    for _ in range(horizon):
+        logits, carry = policy.act(rng, np.asarray(observation), carry)
+        logits = np.asarray(logits, np.float32)
+        _check_logits(logits, world.num_actions, f"The policy {policy.name!r}", number)
+        action = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+        active.append(~np.asarray(ended))
+        state, observation, ended = _advance(
+            world, keys, state, jnp.asarray(action, jnp.int32), level
+        )
+        states.append(state)
+        actions.append(action.astype(np.int32))
+        rows.append(logits)
+        if np.asarray(ended).all():
+            break
+    missing = horizon - len(actions)
+    states += [state] * missing
+    actions += [np.full(number, 4, np.int32)] * missing
+    rows += [np.zeros((number, world.num_actions), np.float32)] * missing
+    active += [np.zeros(number, bool)] * missing
+    return Rollout(
+        level,
+        jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *states),
+        jnp.asarray(np.stack(actions, axis=1)),
+        jnp.asarray(np.stack(rows, axis=1)),
+        jnp.asarray(np.stack(active, axis=1)),
+    )
+
+
+def _check_logits(logits, num_actions, who, batch=None):
+    expected = f"[{'' if batch is None else f'{batch}, '}{num_actions}]"
+    if logits.shape[-1] != num_actions or (batch and logits.shape[0] != batch):
+        raise ContractError(
+            f"{who} returned logits of shape {list(logits.shape)}, expected "
+            f"{expected}; return one number per action."
+        )
+    if not np.isfinite(logits).all():
+        raise ContractError(
+            f"{who} returned {'NaN' if np.isnan(logits).any() else 'an infinity'}; "
+            "return finite logits (check the weights and the input scaling)."
+        )
+
+
+@eqx.filter_jit
+def rewards(objective: Objective, rollout: Rollout) -> Float[Array, "b t"]:
+    """The objective's reward of every recorded transition; 0 after the end."""
+
+    def one(states, actions, level, active):
+        now = jax.tree.map(lambda s: s[:-1], states)
+        following = jax.tree.map(lambda s: s[1:], states)
+        values = jax.vmap(objective, in_axes=(0, 0, 0, None))(
+            now, actions, following, level
+        )
+        return jnp.where(active, values, 0.0)
+
+    return jax.vmap(one)(rollout.states, rollout.actions, rollout.level, rollout.active)
+
+
+def returns(
+    objective: Objective, rollout: Rollout, discount: float = 1.0
+) -> Float[np.ndarray, " b"]:
+    """Discounted return of each episode; the reward of step t counts discount**t.
+
+    Args:
+        objective: what is scored.
+        rollout: b episodes of t steps.
+        discount: in (0, 1].
+
+    Returns:
+        Float64[b], objective units.
+
+    Source: Sutton & Barto 2018, eq. 3.8.
+    """
+    values = np.asarray(rewards(objective, rollout), np.float64)
+    return values @ discount ** np.arange(values.shape[1])

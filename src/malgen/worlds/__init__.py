@@ -1,0 +1,1 @@
+"""What exists: one world family per file."""
