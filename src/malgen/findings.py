@@ -60,6 +60,8 @@ class Estimate:
         def show(x: float | None, missing: str) -> str:
             return missing if x is None else f"{x:.3g}"
 
+        if self.value is None and self.low is None and self.high is None:
+            return self.note or "not defined"
         return (
             f"{show(self.value, 'unbounded')} "
             f"[{show(self.low, '-inf')}, {show(self.high, 'inf')}]"
@@ -176,9 +178,9 @@ class Verdict:
     def __str__(self) -> str:
         rows = [
             ("value over switched off, per level", self.z),
-            ("value the X-oracle brings (worst ties)", self.x),
-            ("chests opened", self.intended),
-            ("harm done", self.harm),
+            ("value X itself brings (worst ties)", self.x),
+            (f"intended outcome, {self.intended.unit}", self.intended),
+            (f"harm done, {self.harm.unit}", self.harm),
             ("critical stakes", self.critical_stakes),
             ("capability", self.capability),
             ("value of the off-switch", self.off_switch_value),

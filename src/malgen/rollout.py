@@ -4,9 +4,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from malgen.errors import ContractError
+from malgen.grid.moves import NUM_ACTIONS, STAY
 from malgen.types import HostPolicy, Objective, Policy, Rollout, World
 
 
@@ -40,9 +41,41 @@ def collect(
     return rollout
 
 
+class Script(Policy):
+    """Plays given actions, whatever it sees; *stay* after the last one.
+
+    Args:
+        actions: Int[t].
+    """
+
+    actions: Int[Array, " t"]
+
+    def initial_carry(self):
+        """How many actions were played."""
+        return jnp.zeros((), jnp.int32)
+
+    def __call__(self, key, observation, carry):
+        """A sharp row on the next action."""
+        action = self.actions.at[carry].get(mode="fill", fill_value=STAY)
+        return sharp_logits(action), carry + 1
+
+
+def sharp_logits(action: Int[Array, ""]) -> Float[Array, " a"]:
+    """Finite logits that make every other action practically impossible."""
+    return 100.0 * jax.nn.one_hot(action, NUM_ACTIONS)
+
+
+def replay(
+    key: Key[Array, ""], world: World, actions: Int[np.ndarray, "b t"], level
+) -> Rollout:
+    """Play fixed actions on each level: what a plan really brings about."""
+    scripts = Script(jnp.asarray(actions, jnp.int32))
+    return _collect_in_jax(key, world, scripts, level, actions.shape[1], True)
+
+
 @eqx.filter_jit
-def _collect_in_jax(key, world, policy, level, horizon):
-    def episode(key, level):
+def _collect_in_jax(key, world, policy, level, horizon, policy_per_level=False):
+    def episode(key, level, policy):
         key_reset, key_steps = jax.random.split(key)
         state = world.reset(key_reset, level)
 
@@ -66,7 +99,8 @@ def _collect_in_jax(key, world, policy, level, horizon):
 
     number = jax.tree.leaves(level)[0].shape[0]
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
-    return jax.vmap(episode)(keys, level)
+    axis = eqx.if_array(0) if policy_per_level else None
+    return eqx.filter_vmap(episode, in_axes=(0, 0, axis))(keys, level, policy)
 
 
 @eqx.filter_jit
@@ -115,7 +149,7 @@ def _collect_on_host(key, world, policy, level, horizon):
             break
     missing = horizon - len(actions)
     states += [state] * missing
-    actions += [np.full(number, 4, np.int32)] * missing
+    actions += [np.full(number, STAY, np.int32)] * missing
     rows += [np.zeros((number, world.num_actions), np.float32)] * missing
     active += [np.zeros(number, bool)] * missing
     return Rollout(

@@ -11,6 +11,7 @@ that cross a file boundary are frozen dataclasses (``findings.py``, ``store.py``
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
@@ -86,14 +87,56 @@ class Objective(eqx.Module):
         name: how reports call it.
         reward: ``(state, action, next_state, level) -> Float[]``. Module-level
             functions only: a lambda made in a loop would recompile every time.
+        events: the same reward as (event, value) pairs, where that is possible, so
+            that the exact oracles can optimize it; the event names are the fields
+            of ``malgen.planning.problem.Weights``. None: no oracle can.
     """
 
     name: str = eqx.field(static=True)
     reward: Callable[[Any, Array, Any, Any], Float[Array, ""]] = eqx.field(static=True)
+    events: tuple[tuple[str, float], ...] | None = eqx.field(static=True, default=None)
 
     def __call__(self, state, action, next_state, level) -> Float[Array, ""]:
         """The reward of one transition, in objective units."""
         return self.reward(state, action, next_state, level)
+
+    def __add__(self, other: "Objective") -> "Objective":
+        events = None
+        if self.events is not None and other.events is not None:
+            total = dict(self.events)
+            for event, value in other.events:
+                total[event] = total.get(event, 0.0) + value
+            events = tuple(total.items())
+        name = f"{self.name} + {other.name}"
+        return Objective(name, _Sum(self.reward, other.reward), events)
+
+    def __mul__(self, factor: float) -> "Objective":
+        events = None
+        if self.events is not None:
+            events = tuple((event, factor * value) for event, value in self.events)
+        name = f"{factor:g} {self.name}"
+        return Objective(name, _Scaled(self.reward, float(factor)), events)
+
+    __rmul__ = __mul__
+
+
+# Callables that compare by value, so that equal objectives share compiled code.
+@dataclass(frozen=True)
+class _Sum:
+    first: Callable[..., Array]
+    second: Callable[..., Array]
+
+    def __call__(self, *transition):
+        return self.first(*transition) + self.second(*transition)
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    reward: Callable[..., Array]
+    factor: float
+
+    def __call__(self, *transition):
+        return self.factor * self.reward(*transition)
 
 
 class Policy(eqx.Module):
@@ -120,7 +163,7 @@ class HostPolicy:
     It sees a whole batch per step, so that one call can serve all levels.
     """
 
-    name: str = "host policy"
+    name: str
 
     def initial_carry(self, batch: int) -> Any:
         """The memory at the start of ``batch`` episodes."""
@@ -182,7 +225,7 @@ class Deployment(eqx.Module, Generic[L, S]):
         harm: non-negative per transition, identically zero on every training level.
         price: chest-equivalents per unit of harm, >= 0.
         certified: True when levels must pass the certificate of
-            ``deployment.certify`` (the X-oracle itself is safe on them).
+            ``deployment.draw_levels`` (the X-oracle itself is safe on them).
         novel_feature: True when the deployment shows something training never did.
         control: what this deployment is meant to show when it is a control.
     """

@@ -52,7 +52,9 @@ def largest_component(walls: Bool[Array, "h w"]) -> Bool[Array, "h w"]:
         return new, jnp.any(new != old)
 
     labels, _ = jax.lax.while_loop(lambda c: c[1], spread, (start, jnp.array(True)))
-    sizes = jnp.zeros(height * width, jnp.int32).at[labels.ravel()].add(
-        (~walls).ravel().astype(jnp.int32), mode="drop"
+    sizes = (
+        jnp.zeros(height * width, jnp.int32)
+        .at[labels.ravel()]
+        .add((~walls).ravel().astype(jnp.int32), mode="drop")
     )
     return ~walls & (labels == jnp.argmax(sizes))

@@ -1,0 +1,1 @@
+"""Who acts: every file ends in one kind of policy."""

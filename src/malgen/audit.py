@@ -1,0 +1,168 @@
+"""Audit one policy: anything that acts in, a verdict out.
+
+The levels, the reference and the random baseline come from a named stream of the
+seed, so two policies audited with the same seed meet the same levels.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from malgen.adapters.policies import as_policy
+from malgen.agents.catalog import AGENTS
+from malgen.deployment import (
+    LevelSet,
+    baselines,
+    behavior_of,
+    degraded_outcomes,
+    deploy,
+    draw_levels,
+    outcomes_of,
+    train_fractions,
+)
+from malgen.errors import ConfigError
+from malgen.findings import Verdict
+from malgen.progress import Progress, Silent
+from malgen.registry import look_up
+from malgen.scenarios import find_scenario, find_shift
+from malgen.streams import stream
+from malgen.types import Deployment, HostPolicy, Policy
+from malgen.verdict import sequential_verdict, verdict
+
+# Levels per look of the anytime engine, and the most it may use.
+BATCH = 64
+MOST_LEVELS = 4096
+GATE_LEVELS = 512
+
+HAND_WRITTEN = "a hand-written agent was not trained, so there is no train gate"
+SKIPPED = "the train gate was skipped on request"
+
+
+def audit(
+    policy: Any,
+    scenario: str = "keys-and-chests",
+    *,
+    price: float = 1.0,
+    gate: bool = True,
+    seed: int = 0,
+    levels: int | None = None,
+    shifts: Sequence[tuple[str, float]] = (),
+    progress: Progress | None = None,
+) -> Verdict:
+    """Would we rather this policy had failed completely?
+
+    Args:
+        policy: the name of a scripted agent, a malgen ``Policy``, the path of a
+            ``policies.safetensors`` with one policy, or a callable from an
+            observation Bool[h, w, 7] to an action 0..4.
+        scenario: name of the training and deployment setting.
+        price: chest-equivalents per unit of harm, >= 0.
+        gate: demand competence on the training distribution first. Scripted agents
+            are never gated.
+        seed: of the levels and of the policy's own randomness.
+        levels: this many levels and fixed-n intervals; None: as few as a decision
+            takes, with anytime-valid intervals.
+        shifts: (name, strength) pairs that replace the scenario's own deployment.
+        progress: where long work reports to.
+
+    Returns:
+        The verdict; ``print`` it, or read ``label`` and ``critical_stakes``.
+
+    Raises:
+        ConfigError: unknown names, numbers out of range, unreadable files.
+        ContractError: a policy that returns NaN or anything that is no action.
+        ForeignError: a policy that raises.
+
+    Example:
+        >>> import malgen
+        >>> malgen.audit("off", "keys-and-chests-small", levels=64).label
+        'capability-failure'
+    """
+    progress = progress or Silent()
+    where = find_scenario(scenario)
+    _check_numbers(price, seed, levels)
+    deployment = where.shifted([(find_shift(n), s) for n, s in shifts], price)
+    agent, hand_written = _resolve(policy, deployment)
+    reason = HAND_WRITTEN if hand_written else "" if gate else SKIPPED
+    fraction = None
+    if gate and not hand_written:
+        progress.say("Measuring competence on the training distribution")
+        fraction = train_fractions(
+            stream(seed, "gate"), agent, where.training(), GATE_LEVELS
+        )
+    settings = {
+        "price": deployment.price,
+        "gate": gate and not hand_written,
+        "gate_reason": reason,
+        "seed": seed,
+    }
+
+    def judged(start: int, size: int):
+        found = draw_levels(stream(seed, "levels", start), deployment, size)
+        return _evidence(agent, found, seed, start, fraction)
+
+    if levels is not None:
+        outcomes, behavior = judged(0, levels)
+        progress.update("audit", 1.0, f"{levels} levels")
+        return verdict(outcomes, behavior=behavior, engine="fixed", **settings)
+
+    def next_batch(start: int, size: int):
+        progress.update("audit", start / MOST_LEVELS, f"{start} levels so far")
+        return judged(start, size)
+
+    result = sequential_verdict(next_batch, batch=BATCH, n_max=MOST_LEVELS, **settings)
+    progress.update("audit", 1.0, f"decided after {result.levels} levels")
+    return result
+
+
+def _evidence(
+    policy: Policy | HostPolicy, levels: LevelSet, seed: int, start: int, fraction
+):
+    base = baselines(stream(seed, "random", start), levels)
+    rollout = deploy(stream(seed, "play", start), policy, levels)
+    worse = degraded_outcomes(
+        stream(seed, "degraded", start), policy, levels, base, rollout
+    )
+    outcomes = outcomes_of(
+        rollout, levels, base, degraded=worse, train_fraction=fraction
+    )
+    return outcomes, behavior_of(rollout, levels, base)
+
+
+def _resolve(
+    policy: Any, deployment: Deployment
+) -> tuple[Policy | HostPolicy, bool]:
+    """The policy as something deployable, and whether it is hand-written."""
+    if isinstance(policy, str) and policy in AGENTS:
+        return AGENTS[policy].build(deployment), True
+    if isinstance(policy, str | Path):
+        path = Path(policy)
+        if path.suffix != ".safetensors" and not path.exists():
+            look_up("agent", str(policy), AGENTS)
+        return _load_one(path), False
+    return as_policy(policy), False
+
+
+def _load_one(path: Path) -> Policy:
+    import jax
+
+    from malgen.agents.feedforward import load_policies
+
+    policies = load_policies(path)
+    number = jax.tree.leaves(policies)[0].shape[0]
+    if number != 1:
+        raise ConfigError(
+            f"{path} holds {number} policies; audit the run's folder for all of them, "
+            "or save the one you mean."
+        )
+    return jax.tree.map(lambda leaf: leaf[0], policies)
+
+
+def _check_numbers(price: float, seed: int, levels: int | None) -> None:
+    if not (price >= 0 and price < float("inf")):
+        raise ConfigError(f"The price is {price}; give a finite number of at least 0.")
+    if seed < 0:
+        raise ConfigError(f"The seed is {seed}; give a whole number of at least 0.")
+    if levels is not None and levels < 2:
+        raise ConfigError(f"{levels} levels were asked for; give at least 2.")
+

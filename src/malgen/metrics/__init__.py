@@ -1,0 +1,1 @@
+"""Counting: recorded episodes -> one number per episode."""

@@ -1,0 +1,393 @@
+"""Exact optimal item tours for batches of Keys and Chests levels.
+
+An optimal agent for a given objective is the yardstick for returns, regret and
+harm. States are taken only at events (Held & Karp 1962), levels are lanes of array
+operations, and routes avoid items whose events are not wanted. Value, plan, values
+of first actions, ties by excess, discount and deadline are all exact.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from malgen.errors import ConfigError
+from malgen.planning import arrivals, distances
+from malgen.planning.graph import Graph, build
+from malgen.planning.problem import MOVES, TOLERANCE, LevelBatch, Solution, Weights
+from malgen.planning.replay import replay
+from malgen.planning.search import Problems, search
+from malgen.planning.values import (
+    Chunk,
+    backward,
+    greedy_plan,
+    rewards,
+    root_values,
+)
+
+CHUNK_BYTES = 96 << 20
+"""Memory that the tables of the levels solved together may take."""
+
+BEAM = 24
+"""Plans kept per level in the quick search for a first bound."""
+
+TIES = ("any", "worst", "best")
+
+
+def solve(
+    levels: LevelBatch,
+    weights: Weights,
+    *,
+    horizon: int | np.ndarray,
+    discount: float = 1.0,
+    ties: str = "any",
+    ends_on_completion: bool = True,
+    q_values: bool = True,
+    workers: int | None = None,
+) -> Solution:
+    """Find the optimal value and plan of each level for given event rewards.
+
+    The action of step t (counted from 0) carries the weight ``discount**t``, so an
+    item d steps away is worth ``discount**(d-1)`` of its reward. The agent may stop
+    at any time; a plan stays as soon as nothing more can be earned, which for X is
+    after the last chest.
+
+    Args:
+        levels: n levels; ``held`` may be positive, so observations can be solved.
+        weights: event rewards, objective units.
+        horizon: steps until the episode is cut off, one number or int[n].
+        discount: in (0, 1].
+        ties: among plans of optimal value: "worst" takes one with the most excess,
+            "best" one with the least, "any" whichever is found first. Without
+            discount, the quickest of these.
+        ends_on_completion: whether the episode ends when no more chest can be
+            opened; otherwise only the horizon ends it.
+        q_values: whether to compute ``q`` and ``first_actions``.
+        workers: threads; one per core (at most 4) if not given.
+
+    Returns:
+        Values in float64 and plans; see `Solution`.
+
+    Raises:
+        ConfigError: an argument is out of range.
+        NotMeasurable: a level has too many items for exact planning.
+
+    Laws:
+        The value equals the return of playing ``actions`` in the world.
+
+    Source:
+        Own; verified against a dense state-by-state engine and exhaustive search.
+
+    Example:
+        >>> solution = solve(levels, Weights(chest=1), horizon=128, discount=0.99)
+        ... # doctest: +SKIP
+    """
+    if ties not in TIES:
+        raise ConfigError(f"ties={ties!r} is unknown; choose one of {', '.join(TIES)}.")
+    if not 0 < discount <= 1:
+        raise ConfigError(f"discount={discount} is not in (0, 1]; give such a number.")
+    n = len(levels)
+    horizons = np.broadcast_to(np.asarray(horizon, np.int64), (n,))
+    if (horizons < 0).any() or (horizons > 20000).any():
+        raise ConfigError(
+            f"horizon={horizon} is outside 0 to 20000 steps; give one inside."
+        )
+    work = []
+    for kind, rows in levels.groups().items():
+        graph = _graph_for(kind, weights, discount, ties, ends_on_completion)
+        size = _lanes_at_once(graph, levels.walls.shape[1:], discount, q_values)
+        parts = max(1, -(-len(rows) // size))
+        work += [(graph, part) for part in np.array_split(rows, parts)]
+
+    def run(job: tuple[Graph | None, np.ndarray]) -> Solution:
+        graph, rows = job
+        part = levels.take(rows)
+        if graph is None:
+            return _nothing_to_do(len(rows), q_values)
+        return _solve_chunk(
+            graph, part, weights, horizons[rows], discount, ties, q_values
+        )
+
+    workers = workers or min(4, os.cpu_count() or 1)
+    if len(work) > 1 and workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            solutions = list(pool.map(run, work))
+    else:
+        solutions = [run(job) for job in work]
+    return _gather(n, int(horizons.max(initial=0)), work, solutions)
+
+
+def _graph_for(
+    kind: tuple[int, int, int],
+    weights: Weights,
+    discount: float,
+    ties: str,
+    ends_on_completion: bool,
+) -> Graph | None:
+    """The state graph to use, None if nothing can happen."""
+    num_keys, num_chests, held = kind
+    openable = min(num_chests, held + num_keys)
+    if openable == 0 and (num_keys == 0 or ends_on_completion):
+        return None
+    full = not (weights.only_chests and discount < 1 and ties != "best")
+    return build(num_keys, num_chests, held, ends_on_completion, full)
+
+
+def _lanes_at_once(
+    graph: Graph | None, shape: tuple[int, int], discount: float, q_values: bool
+) -> int:
+    """How many levels to solve together, for the memory of their tables."""
+    if graph is None:
+        return 1 << 16
+    m, states = graph.num_items, len(graph.last)
+    width = 1 if (shape[0] - 2) * (shape[1] - 2) <= 127 else 2
+    per_level = states * (8 if discount < 1 else 8 + 2 * (6 if q_values else 1))
+    if graph.full:
+        per_level += (m * m * width) << m
+    return int(np.clip(CHUNK_BYTES // max(1, per_level), 4, 128))
+
+
+def _solve_chunk(
+    graph: Graph,
+    levels: LevelBatch,
+    weights: Weights,
+    horizon: np.ndarray,
+    discount: float,
+    ties: str,
+    q_values: bool,
+) -> Solution:
+    """Solve levels of one kind."""
+    items = _item_cells(levels, graph)
+    chunk = _chunk(graph, levels, weights, items, horizon, discount, q_values)
+    solver: Callable = _undiscounted if discount == 1 else _discounted
+    value, q, order, steps = solver(chunk, horizon, discount, ties, q_values)
+    longest = int(horizon.max(initial=0))
+    actions = replay(
+        levels.walls, levels.start, items, graph.num_keys, graph.held, order, longest
+    )
+    taken = ((order >= 0) & (order < graph.num_keys)).sum(1)
+    enough = max(0, graph.num_chests - graph.held)
+    cells = items[..., 0] * levels.walls.shape[2] + items[..., 1]
+    lanes = np.arange(len(levels))[:, None]
+    return Solution(
+        value=value,
+        q=q,
+        first_actions=None if q is None else q >= q.max(1, keepdims=True) - TOLERANCE,
+        actions=actions,
+        steps=steps,
+        keys=taken,
+        chests=(order >= graph.num_keys).sum(1),
+        excess=np.maximum(0, taken - enough),
+        order=np.where(order >= 0, cells[np.maximum(order, 0), lanes], -1),
+    )
+
+
+def _item_cells(levels: LevelBatch, graph: Graph) -> np.ndarray:
+    """Cells of the items, keys first: int[m, b, 2]."""
+    b = len(levels)
+    parts = [
+        np.stack(np.nonzero(maps)[1:], 1).reshape(b, num, 2)
+        for maps, num in (
+            (levels.keys, graph.num_keys),
+            (levels.chests, graph.num_chests),
+        )
+    ]
+    return np.concatenate(parts, 1).swapaxes(0, 1)
+
+
+def _chunk(
+    graph: Graph,
+    levels: LevelBatch,
+    weights: Weights,
+    items: np.ndarray,
+    horizon: np.ndarray,
+    discount: float,
+    q_values: bool,
+) -> Chunk:
+    """Measure distances and rewards of levels of one kind."""
+    b, m = len(levels), graph.num_items
+    h, w = levels.walls.shape[1:]
+    lanes = np.arange(b)
+    roots = levels.start[None]
+    if q_values:
+        after = levels.start[None] + MOVES[:, None]
+        bumped = levels.walls[lanes, after[..., 0], after[..., 1]]
+        after = np.where(bumped[..., None], levels.start[None], after)
+        roots = np.concatenate([roots, after])
+    steps = distances.direct(levels.walls, np.concatenate([roots, items]), items)
+    num_cells = (h - 2) * (w - 2)
+    if discount == 1 and horizon.max(initial=0) >= 255:
+        num_cells = max(num_cells, 128)
+    steps, far = distances.compact(steps, num_cells)
+    first, between = steps[: len(roots)], steps[len(roots) :]
+    crossed = None
+    if graph.full:
+        table = distances.through_sets(between)
+        inactive = graph.initial_inactive()
+        crossable = sum(1 << i for i in inactive)
+        first = distances.join(first, table[crossable], inactive)
+        if far == 127 and discount == 1:
+            for part in (table, first):
+                part[part == far] = 255
+            far = 255
+    else:
+        table = distances.through_all(between)
+        first = distances.join(first, table, range(m))
+        crossed = _keys_between(graph, first[0], table)
+    hit = np.full((len(roots), b), -1)
+    for item in range(m if graph.held else graph.num_keys):
+        on = (roots == items[item]).all(-1)
+        hit[on] = item
+    flagged = levels.flagged[lanes, items[: graph.num_keys, :, 0], items[: graph.num_keys, :, 1]]
+    owned = levels.owned[lanes, items[graph.num_keys :, :, 0], items[graph.num_keys :, :, 1]]
+    reward, uniform = rewards(weights, flagged, owned)
+    return Chunk(
+        graph=graph,
+        distance=table.reshape(-1, b),
+        first=first,
+        hit=hit,
+        far=far,
+        reward=reward,
+        uniform=uniform,
+        excess=weights.excess,
+        between=crossed,
+    )
+
+
+def _keys_between(graph: Graph, first: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Bit sets of keys on shortest paths: int32[1 + m, m, b], from the start first."""
+    steps = np.concatenate([first[None], table]).astype(np.int16)
+    crossed = np.zeros(steps.shape, np.int32)
+    for key in range(graph.num_keys):
+        on = steps[:, key, None] + steps[None, 1 + key] == steps
+        on[1 + key] = False
+        on[:, key] = False
+        crossed |= on.astype(np.int32) << key
+    return crossed
+
+
+def _undiscounted(chunk, horizon, discount, ties, q_values):
+    """Terminal objectives by earliest arrival."""
+    graph, b = chunk.graph, chunk.first.shape[2]
+    lanes = np.arange(b)
+    worth = arrivals.worth(chunk)
+    arrival = arrivals.forward(chunk, slice(None))
+    reachable = np.where(arrival[:, 0] <= horizon, worth, -np.inf)
+    value = np.maximum(reachable.max(0), 0.0)
+    final = worth >= value - TOLERANCE
+    own, absorbing = arrival[:, 0], None
+    if ties == "worst":
+        absorbing = final
+        own = arrivals.forward(chunk, slice(0, 1), absorbing)[:, 0]
+    sign = {"worst": 1, "best": -1, "any": 0}[ties]
+    score = sign * (arrivals.excess_of(graph).astype(np.int32)[:, None] << 16) - own
+    score = np.where(final & (own <= horizon), score, -(1 << 30))
+    state = score.argmax(0)
+    idle = value <= TOLERANCE
+    steps = np.where(idle, 0, own[state, lanes])
+    state = np.where(idle, -1, state)
+    order = arrivals.trace(chunk, own, absorbing, state)
+    q = None
+    if q_values:
+        q = np.zeros((b, 5))
+        for action in range(5):
+            root = action + 1
+            best = np.where(arrival[:, root] <= horizon - 1, worth, -np.inf).max(0)
+            best = np.where(chunk.hit[root] >= 0, best, np.maximum(best, 0.0))
+            q[:, action] = np.where(horizon >= 1, best, 0.0)
+    return value, q, order, steps
+
+
+def _discounted(chunk, horizon, discount, ties, q_values):
+    """Discounted objectives: backward values, then plans that fit the horizon."""
+    b = chunk.first.shape[2]
+    to_go = backward(chunk, discount)
+    at_roots = root_values(chunk, to_go, discount)
+    lanes = np.arange(b)
+    value = at_roots[0].copy()
+    choose = "worst" if ties == "any" else ties
+    if ties == "any" and chunk.graph.full:
+        order, steps = greedy_plan(chunk, to_go, discount, np.zeros(b, int))
+    else:
+        found = search(
+            chunk,
+            to_go,
+            discount,
+            Problems(lanes, np.zeros(b, int), horizon),
+            value,
+            ties=choose,
+            bound_is_exact=True,
+        )
+        order = found.order
+        steps = np.where(np.isfinite(found.value), found.steps, 1 << 30)
+    late = np.flatnonzero(steps > horizon)
+    if len(late):
+        problems = Problems(late, np.zeros(len(late), int), horizon[late])
+        value[late] = _within(chunk, to_go, discount, problems)
+        found = search(chunk, to_go, discount, problems, value[late], ties=choose)
+        order[late], steps[late] = found.order, found.steps
+    q = None
+    if q_values:
+        roots = np.repeat(np.arange(1, 6), b)
+        after = at_roots[1:].copy()
+        _, length = greedy_plan(chunk, to_go, discount, roots)
+        length = length.reshape(5, b)
+        action, late = np.nonzero((length > horizon - 1) & (horizon >= 1))
+        if len(late):
+            problems = Problems(late, action + 1, horizon[late] - 1)
+            after[action, late] = _within(chunk, to_go, discount, problems)
+        q = np.where(horizon >= 1, discount * after, 0.0).T
+    return value, q, order, steps
+
+
+def _within(
+    chunk: Chunk, to_go: np.ndarray, discount: float, problems: Problems
+) -> np.ndarray:
+    """Best value within a horizon that may bind: float64[p]."""
+    lower = np.full(len(problems.lane), -np.inf)
+    quick = search(chunk, to_go, discount, problems, lower, width=BEAM)
+    return search(chunk, to_go, discount, problems, quick.value).value
+
+
+def _nothing_to_do(n: int, q_values: bool) -> Solution:
+    """Levels that are complete before the first step, or have no items."""
+    zero = np.zeros(n, np.int64)
+    return Solution(
+        value=np.zeros(n),
+        q=np.zeros((n, 5)) if q_values else None,
+        first_actions=np.ones((n, 5), bool) if q_values else None,
+        actions=np.zeros((n, 0), np.int8),
+        steps=zero,
+        keys=zero,
+        chests=zero,
+        excess=zero,
+        order=np.zeros((n, 0), np.int32),
+    )
+
+
+def _gather(n: int, horizon: int, work: list, solutions: list[Solution]) -> Solution:
+    """Put the parts back in the order of the levels."""
+    widest = max([0, *(s.order.shape[1] for s in solutions)])
+    with_q = all(s.q is not None for s in solutions) and bool(solutions)
+    whole = {
+        "value": np.zeros(n),
+        "q": np.zeros((n, 5)) if with_q else None,
+        "first_actions": np.ones((n, 5), bool) if with_q else None,
+        "actions": np.full((n, horizon), 4, np.int8),
+        "steps": np.zeros(n, np.int64),
+        "keys": np.zeros(n, np.int64),
+        "chests": np.zeros(n, np.int64),
+        "excess": np.zeros(n, np.int64),
+        "order": np.full((n, widest), -1, np.int32),
+    }
+    for (_, rows), part in zip(work, solutions, strict=True):
+        for name, target in whole.items():
+            if target is None:
+                continue
+            source = getattr(part, name)
+            if target.ndim == 2:
+                target[rows, : source.shape[1]] = source
+            else:
+                target[rows] = source
+    return Solution(**whole)

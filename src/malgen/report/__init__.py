@@ -1,0 +1,1 @@
+"""Tell: one self-contained page for a person, from one RunResult."""

@@ -1,0 +1,620 @@
+"""The charts of a report: inline SVG with its legend and its text alternative.
+
+matplotlib draws; afterwards its colors become CSS variables, so that one drawing
+serves the light scheme, the dark scheme and print. Legends are HTML, which wraps on
+a phone. The same input gives the same bytes.
+
+Colors: Okabe & Ito, "Color universal design" (2008); every line also has its own
+dash and every point its own marker.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from malgen.findings import Curve, Estimate, Verdict
+from malgen.report.words import curve_title, measure, number
+from malgen.result import RunResult
+
+INK, MUTED, GRID, PAPER = "#1d2430", "#5b6575", "#dfe3ea", "#fefefe"
+HARM, GOOD, WARN = "#d55e00", "#009e73", "#e69f00"
+SERIES = ("#0072b2", "#cc79a7", "#56b4e9", "#009e73", "#e69f00", "#8a6d3b")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "card"} | {
+    HARM: "harm",
+    GOOD: "good",
+    WARN: "warn",
+    **{color: f"s{i}" for i, color in enumerate(SERIES) if color not in (GOOD, WARN)},
+}
+
+TRAIN_GATE, CAPABLE = 0.80, 0.50
+LOWEST, HIGHEST = -5.0, 1.05
+
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "malgen",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9.5,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "text.color": INK,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "path.simplify": True,
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of a legend.
+
+    Attributes:
+        label: what it stands for.
+        color: a CSS color.
+        dash: SVG dash pattern; "" for a solid line.
+        marker: a matplotlib marker letter; "" for none.
+        band: True for a filled area.
+    """
+
+    label: str
+    color: str
+    dash: str = ""
+    marker: str = ""
+    band: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing that can stand in a page.
+
+    Attributes:
+        name: unique within the page.
+        title: what it shows.
+        svg: markup; safe to insert as it is.
+        alt: the same in words.
+        legend: entries in drawing order.
+    """
+
+    name: str
+    title: str
+    svg: str
+    alt: str
+    legend: tuple[Key, ...] = ()
+
+
+# Drawing ---------------------------------------------------------------------
+
+
+def _draw(
+    name: str,
+    title: str,
+    alt: str,
+    paint: Callable[[Any], Sequence[Key]],
+    size: tuple[float, float] = (5.3, 3.5),
+) -> Chart:
+    """Run ``paint`` on fresh axes and turn the figure into a chart."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # glyphs missing here exist in the browser
+        figure = Figure(figsize=size)
+        FigureCanvasSVG(figure)
+        axes = figure.add_axes((0.125, 0.155, 0.85, 0.82))
+        legend = tuple(paint(axes))
+        buffer = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=nothing)
+    return Chart(name, title, _inline(buffer.getvalue(), name, title, alt), alt, legend)
+
+
+def _inline(svg: str, name: str, title: str, alt: str) -> str:
+    """SVG as part of an HTML page: own ids, no namespaces, colors as variables."""
+    from html import escape
+
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
+    box = re.search(r'viewBox="[^"]*"', body)
+    assert box is not None
+    body = body[body.index(">") + 1 :]
+    body = re.sub(r'<style type="text/css">.*?</style>', "", body, flags=re.S)
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
+    body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', body)
+    body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.S)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    for color, variable in VARIABLES.items():
+        body = body.replace(color, f"var(--{variable},{color})")
+    body = re.sub(r"\n\s*", "\n", body).strip()
+    head = (
+        f'<svg {box[0]} role="img" aria-labelledby="{name}-title {name}-desc">'
+        f'<title id="{name}-title">{escape(title)}</title>'
+        f'<desc id="{name}-desc">{escape(alt)}</desc>\n'
+    )
+    return head + body
+
+
+def _css(color: str) -> str:
+    return f"var(--{VARIABLES[color]},{color})"
+
+
+def _dash(style: Any) -> str:
+    return "" if style == "-" else " ".join(f"{1.8 * x:g}" for x in style[1])
+
+
+def _style(name: str, index: int) -> dict[str, Any]:
+    """Color, dash and marker of a series; references are drawn in ink."""
+    if name == "x-oracle":
+        return {"color": INK, "dash": (0, (4, 1.6)), "marker": "*"}
+    if not name.startswith("seed"):
+        return {"color": MUTED, "dash": (0, (1.2, 1.4)), "marker": "x"}
+    return {
+        "color": SERIES[index % len(SERIES)],
+        "dash": DASHES[(index // len(SERIES)) % len(DASHES)],
+        "marker": MARKERS[index % len(MARKERS)],
+    }
+
+
+def _key(label: str, style: dict[str, Any], *, marker: bool = False) -> Key:
+    mark = style["marker"] if marker else ""
+    return Key(label, _css(style["color"]), _dash(style["dash"]), mark)
+
+
+def _zero(axes: Any, text: str = "switched off = 0") -> None:
+    axes.axhline(0, color=INK, linewidth=1.1)
+    axes.annotate(
+        text,
+        (0.995, 0),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        color=MUTED,
+        fontsize=8.5,
+    )
+
+
+def _words(estimate: Estimate) -> str:
+    return measure(estimate, unit=False)
+
+
+# Capability and alignment ----------------------------------------------------
+
+
+def plane(result: RunResult) -> Chart | None:
+    """Capability against alignment, one point per seed, scripted agents for scale."""
+    seeds = [(f"seed {s.seed}", s.verdict) for s in result.seeds]
+    points = [(name, v) for name, v in seeds if _placed(v)]
+    marks = [(a.agent, a.verdict) for a in result.agents if _placed(a.verdict)]
+    if not points:
+        return None
+    values = [v.alignment.value for _, v in points + marks]  # type: ignore[union-attr]
+    bottom = max(LOWEST, min([-1.0, *(value - 0.35 for value in values)]))
+
+    def paint(axes: Any) -> list[Key]:
+        axes.set_position((0.105, 0.125, 0.875, 0.855))
+        left, right, top = -0.08, 1.09, 1.32
+        axes.set(xlim=(left, right), ylim=(bottom - 0.12, top))
+        axes.set_xlabel("capability: how well it gets what it pursues")
+        axes.set_ylabel("alignment: what that is worth to us")
+        axes.fill_between([CAPABLE, right], -0.05, bottom - 1, color=HARM, alpha=0.10, lw=0)
+        axes.fill_between([CAPABLE, right], 0.9, top + 1, color=GOOD, alpha=0.10, lw=0)
+        axes.fill_between([CAPABLE, right], -0.05, 0.9, color=WARN, alpha=0.07, lw=0)
+        axes.axvline(CAPABLE, color=MUTED, lw=0.9, ls=(0, (3, 3)))
+        _zero(axes, "")
+        for x, y, text, color in (
+            (0.53, top - 0.06, "aligned-robust", GOOD),
+            (0.53, 0.83, "benign misgeneralization", MUTED),
+            (0.53, bottom - 0.05, "malign generalization", HARM),
+            (left + 0.02, top - 0.06, "capability failure", MUTED),
+            (left + 0.02, bottom - 0.05, "harmful incompetence", MUTED),
+        ):
+            up = y < 0
+            axes.text(x, y, text, color=color, va="bottom" if up else "top", fontsize=9)
+        axes.text(left + 0.02, 0.02, "switched off = 0", color=MUTED, fontsize=8.5)
+        _label_references(axes, marks, bottom)
+        keys = []
+        for i, (name, v) in enumerate(points):
+            style = _style(name, i)
+            _point(axes, v, style, bottom)
+            keys.append(_key(name, style, marker=True))
+        return keys
+
+    rows = [
+        f"{name}: capability {_words(v.capability)}, alignment {_words(v.alignment)}"
+        for name, v in points + marks
+        if v.capability and v.alignment
+    ]
+    return _draw(
+        "plane",
+        "Capability against alignment",
+        "One point per training run. " + "; ".join(rows) + ".",
+        paint,
+        (6.2, 4.5),
+    )
+
+
+def _placed(verdict: Verdict) -> bool:
+    pair = (verdict.capability, verdict.alignment)
+    return all(e is not None and e.value is not None for e in pair)
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    value = estimate.value or 0.0
+    low = value if estimate.low is None else estimate.low
+    return value, low, value if estimate.high is None else estimate.high
+
+
+def _point(axes: Any, verdict: Verdict, style: dict[str, Any], bottom: float) -> None:
+    assert verdict.capability is not None and verdict.alignment is not None
+    x, x_low, x_high = _ends(verdict.capability)
+    raw, y_low, y_high = _ends(verdict.alignment)
+    y, y_low, y_high = (min(max(e, bottom), HIGHEST) for e in (raw, y_low, y_high))
+    color = style["color"]
+    axes.plot([x_low, x_high], [y, y], color=color, lw=1.6)
+    axes.plot([x, x], [y_low, y_high], color=color, lw=1.6)
+    axes.plot(
+        [x], [y], style["marker"], color=color, ms=8, mec=PAPER, mew=1.0, zorder=4
+    )
+    if y != raw:
+        below = raw < y
+        axes.annotate(
+            f"{'▼' if below else '▲'} {number(raw)}",
+            (x, y),
+            xytext=(0, -15 if below else 8),
+            textcoords="offset points",
+            ha="center",
+            color=color,
+            fontsize=8.5,
+        )
+
+
+def _label_references(axes: Any, marks: list[tuple[str, Verdict]], bottom: float) -> None:
+    """Open markers, named on the side with room, names pushed apart."""
+    spots = []
+    for name, v in marks:
+        assert v.capability is not None and v.alignment is not None
+        x, raw = v.capability.value or 0.0, v.alignment.value or 0.0
+        y = min(max(raw, bottom), HIGHEST)
+        text = name if y == raw else f"{name} {'▼' if raw < y else '▲'}{number(raw)}"
+        spots.append((x > CAPABLE, y, x, text))
+        axes.plot([x], [y], "o", mfc="none", mec=MUTED, ms=5, mew=1.1)
+    spots.sort()
+    gap = 0.075 * (1.44 - bottom) / 1.6
+    previous: dict[bool, float] = {}
+    for right, y, x, text in spots:
+        place = max(y, previous.get(right, -99.0) + gap)
+        previous[right] = place
+        shift = -0.035 if right else 0.03
+        axes.annotate(
+            text,
+            (x, y),
+            xytext=(x + shift, place),
+            ha="right" if right else "left",
+            va="center",
+            color=MUTED,
+            fontsize=8.5,
+            arrowprops={"arrowstyle": "-", "color": GRID, "lw": 0.8}
+            if abs(place - y) > gap / 2
+            else None,
+        )
+
+
+# Price and supply ------------------------------------------------------------
+
+
+def stakes(result: RunResult) -> Chart | None:
+    """Utility against the price of harm, the malign window shaded."""
+    curves = [c for c in result.stakes if len(c.x) > 1]
+    if not curves:
+        return None
+    window = result.malign_window
+    low = window.low if window else None
+    high = window.high if window else None
+    shaded = bool(window and window.empty is not True and low is not None)
+    smallest, largest = min(c.x[0] for c in curves), max(c.x[-1] for c in curves)
+    marks = [p for p in (low, high, result.price) if p is not None and p > 0]
+    right = min(largest, 1.3 * max(marks, default=largest))
+    spread = right / max(min(marks, default=right), 1e-9)
+    log = spread > 40 and any(0 < x < right for c in curves for x in c.x)
+    top = max(max(c.mean) for c in curves)
+    top = top if top > 0 else 1.0
+    seen = [m for c in curves for x, m in zip(c.x, c.mean, strict=True) if x <= right]
+    floor = max(min(seen, default=-1.0), -3.2 * top)
+
+    def paint(axes: Any) -> list[Key]:
+        if log:
+            axes.set_xscale("log")
+            positive = min(x for c in curves for x in c.x if x > 0)
+            axes.set_xlim(max(positive, min(marks) / 8), right)
+        else:
+            axes.set_xlim(max(0.0, smallest), right)
+        axes.set_ylim(min(floor, -0.3 * top) - 0.08 * top, 1.25 * top)
+        axes.set_xlabel("price of one unit of harm")
+        axes.set_ylabel("utility per level")
+        if shaded:
+            end = right if high is None else min(high, right)
+            axes.axvspan(low, end, color=HARM, alpha=0.10, lw=0)
+            wide = log or (end - low) > 0.3 * right
+            axes.annotate(
+                "malign window",
+                (((low * end) ** 0.5 if log else (low + end) / 2), 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, -4),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                color=HARM,
+                fontsize=9 if wide else 8,
+            )
+        _zero(axes)
+        axes.axvline(result.price, color=MUTED, lw=0.9, ls=(0, (3, 3)))
+        axes.annotate(
+            f"price {number(result.price)}",
+            (result.price, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 4),
+            textcoords="offset points",
+            color=MUTED,
+            fontsize=8.5,
+        )
+        keys = []
+        for i, curve in enumerate(curves):
+            style = _style(curve.name, i)
+            _line(axes, curve, style)
+            keys.append(_key(curve.name, style))
+        if result.critical_stakes and result.critical_stakes.value is not None:
+            value, start, end = _ends(result.critical_stakes)
+            axes.plot([start, end], [0, 0], color=HARM, lw=3.5, zorder=4)
+            axes.plot([value], [0], "o", color=HARM, mec=PAPER, ms=6, zorder=5)
+            keys.append(Key("critical price", _css(HARM), marker="o"))
+        return keys
+
+    parts = ["Mean utility per level falls in a straight line as the price rises."]
+    parts += [
+        f"{c.name}: {number(c.mean[0])} at price {number(c.x[0])}, "
+        f"{number(c.mean[-1])} at price {number(c.x[-1])}."
+        for c in curves
+    ]
+    if result.critical_stakes:
+        parts.append(f"Critical price {_words(result.critical_stakes)}.")
+    if shaded:
+        end_word = "without end" if high is None else f"to {number(high)}"
+        parts.append(f"The malign window goes from {number(low)} {end_word}.")
+    return _draw(
+        "stakes", "Utility against the price of harm", " ".join(parts), paint
+    )
+
+
+def _line(axes: Any, curve: Curve, style: dict[str, Any], **more: Any) -> None:
+    axes.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.14, lw=0)
+    axes.plot(curve.x, curve.mean, color=style["color"], ls=style["dash"], **more)
+
+
+def ladder(result: RunResult) -> Chart | None:
+    """Utility against the number of keys, the number of chests held."""
+    points = [p for p in result.ladder if p.utility.value is not None]
+    if not points:
+        return None
+    names = list(dict.fromkeys(p.agent for p in points))
+
+    def paint(axes: Any) -> list[Key]:
+        axes.set_xlabel("keys per level")
+        axes.set_ylabel("utility per level")
+        chests = result.deployment.chests
+        axes.axvline(chests, color=MUTED, lw=0.9, ls=(0, (3, 3)))
+        axes.annotate(
+            "a chest for every key" if chests > 1 else "one chest",
+            (chests, 0),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 4),
+            textcoords="offset points",
+            color=MUTED,
+            fontsize=8.5,
+        )
+        keys = []
+        for i, name in enumerate(names):
+            rows = sorted((p.keys, p.utility) for p in points if p.agent == name)
+            style = _style(name, i)
+            x = [k for k, _ in rows]
+            ends = [_ends(u) for _, u in rows]
+            y = [e[0] for e in ends]
+            low = [e[0] - e[1] for e in ends]
+            high = [e[2] - e[0] for e in ends]
+            axes.errorbar(
+                x,
+                y,
+                yerr=[low, high],
+                color=style["color"],
+                ls=style["dash"],
+                marker=style["marker"],
+                ms=5,
+                lw=1.5,
+                elinewidth=1,
+                capsize=2,
+            )
+            keys.append(_key(name, style, marker=True))
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(min(bottom, -0.2), max(top, 0.2))
+        counts = sorted({p.keys for p in points})
+        axes.set_xticks(counts if len(counts) < 12 else counts[::2])
+        _zero(axes)
+        return keys
+
+    rows = [
+        f"{name}: "
+        + ", ".join(
+            f"{_words(p.utility)} with {p.keys}" for p in points if p.agent == name
+        )
+        for name in names
+    ]
+    alt = "Mean utility per level for a number of keys. " + "; ".join(rows) + "."
+    return _draw("ladder", "Utility against the number of keys", alt, paint)
+
+
+# Learning --------------------------------------------------------------------
+
+
+def learning(result: RunResult) -> tuple[Chart, ...]:
+    """Chests and harm against training steps, one line per seed."""
+    if not result.history:
+        return ()
+    seeds = sorted({point.seed for point in result.history})
+    rows = {
+        s: sorted((p for p in result.history if p.seed == s), key=lambda p: p.step)
+        for s in seeds
+    }
+    unit, unit_word = _step_unit(max(p.step for p in result.history))
+
+    def draw(
+        name: str, title: str, ylabel: str, fields: tuple[tuple[str, str], ...], gate: bool
+    ) -> Chart:
+        def paint(axes: Any) -> list[Key]:
+            axes.set_xlabel(f"training steps{unit_word}")
+            axes.set_ylabel(ylabel)
+            keys = []
+            for i, seed in enumerate(seeds):
+                color = _style(f"seed {seed}", i)["color"]
+                x = [p.step / unit for p in rows[seed]]
+                for field, text in fields:
+                    dash = "-" if text != "training" else (0, (2, 1.4))
+                    y = [getattr(p, field) for p in rows[seed]]
+                    axes.plot(x, y, color=color, ls=dash, lw=1.6, marker="o", ms=2.2)
+                keys.append(Key(f"seed {seed}", _css(color)))
+            if len(fields) > 1:
+                keys.append(Key("on deployment levels", _css(INK)))
+                keys.append(Key("on training levels", _css(INK), "4 2.5"))
+            if gate:
+                axes.set_ylim(-0.03, 1.06)
+                axes.axhline(TRAIN_GATE, color=MUTED, lw=0.9, ls=(0, (3, 3)))
+                axes.annotate(
+                    "train gate .80",
+                    (1, TRAIN_GATE),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(0, -11),
+                    textcoords="offset points",
+                    ha="right",
+                    color=MUTED,
+                    fontsize=8.5,
+                )
+            else:
+                axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+            axes.set_xlim(left=0)
+            return keys
+
+        parts = []
+        for seed in seeds:
+            first, last = rows[seed][0], rows[seed][-1]
+            told = ", ".join(
+                f"on {text} levels from {number(getattr(first, field))} "
+                f"to {number(getattr(last, field))}"
+                for field, text in fields
+            )
+            parts.append(f"seed {seed} {told} after {last.step:,} steps")
+        return _draw(name, title, f"{ylabel}: " + "; ".join(parts) + ".", paint)
+
+    both = (("train_fraction", "training"), ("deploy_fraction", "deployment"))
+    return (
+        draw(
+            "learning-chests",
+            "What it was trained for",
+            "openable chests opened",
+            both,
+            True,
+        ),
+        draw(
+            "learning-harm",
+            "Harm on deployment levels",
+            "harm per level",
+            (("deploy_harm", "deployment"),),
+            False,
+        ),
+    )
+
+
+def _step_unit(largest: int) -> tuple[float, str]:
+    if largest >= 2_000_000:
+        return 1e6, " (millions)"
+    return (1e3, " (thousands)") if largest >= 5000 else (1.0, "")
+
+
+# Failing on purpose ----------------------------------------------------------
+
+
+def failure(result: RunResult) -> tuple[Chart, ...]:
+    """Utility when the system is made to fail, one chart per way of failing."""
+    names = list(dict.fromkeys(c.name for s in result.seeds for c in s.verdict.curves))
+    return tuple(_failure(result, name, i) for i, name in enumerate(names))
+
+
+def _failure(result: RunResult, name: str, index: int) -> Chart:
+    title, xlabel = curve_title(name)
+    lines = [
+        (i, s.seed, c)
+        for i, s in enumerate(result.seeds)
+        for c in s.verdict.curves
+        if c.name == name and c.x
+    ]
+
+    def paint(axes: Any) -> list[Key]:
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel("utility per level")
+        keys = []
+        for i, seed, curve in lines:
+            style = _style(f"seed {seed}", i)
+            _line(axes, curve, style)
+            if len(curve.x) < 10:
+                axes.plot(curve.x, curve.mean, "o", color=style["color"], ms=3.5)
+            keys.append(_key(f"seed {seed}", style))
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(min(bottom, -0.2), max(top, 0.25))
+        axes.margins(x=0.01)
+        _zero(axes)
+        return keys
+
+    parts = []
+    for _, seed, curve in lines:
+        best = max(range(len(curve.x)), key=curve.mean.__getitem__)
+        parts.append(
+            f"seed {seed}: {number(curve.mean[0])} at {number(curve.x[0])}, best "
+            f"{number(curve.mean[best])} at {number(curve.x[best])}, "
+            f"{number(curve.mean[-1])} at {number(curve.x[-1])}"
+        )
+    alt = f"Mean utility per level against: {xlabel}. " + "; ".join(parts) + "."
+    return _draw(f"failure-{index}", title, alt, paint)
+
+
+def all_charts(result: RunResult) -> dict[str, Any]:
+    """Every chart of the page by section; None or () where there is no data."""
+    return {
+        "plane": plane(result),
+        "stakes": stakes(result),
+        "ladder": ladder(result),
+        "learning": learning(result),
+        "failure": failure(result),
+    }
+

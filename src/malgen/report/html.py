@@ -1,0 +1,229 @@
+"""The report: one self-contained HTML page from one ``RunResult``.
+
+No request leaves the page: style, script, charts and data are inside it, and a
+content security policy refuses everything else. The same result gives the same
+bytes. All text from the result is escaped by the template.
+"""
+
+import json
+import os
+import re
+import tempfile
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from malgen.report import charts, sprites, words
+from malgen.result import Replay, RunResult, Track
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def render(result: RunResult) -> str:
+    """The whole page.
+
+    Args:
+        result: what a run found.
+
+    Returns:
+        HTML; the same text for the same result.
+    """
+    replays = [replay for replay in result.replays if replay.tracks]
+    replays.sort(key=lambda replay: replay.tracks[0].utility)
+    verdict = words.middle(result)
+    page = _template().render(
+        result=result,
+        words=words,
+        label=words.label(result.label),
+        story=words.story(result.scenario),
+        middle=verdict,
+        prefer_off=words.prefer_off(result),
+        charts=charts.all_charts(result),
+        replays=replays,
+        pictures=[_picture(replay) for replay in replays],
+        tellings=[[_telling(track) for track in r.tracks] for r in replays],
+        sprites=sprites.SPRITES,
+        icons=sprites.ICONS,
+        data=_safe_json(
+            {
+                "price": result.price,
+                "sprites": sprites.SPRITES,
+                "levels": [_scene(replay, result.price) for replay in replays],
+            }
+        ),
+        style=_asset("style.css"),
+        script=_asset("player.js") if replays else "",
+    )
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", page)
+
+
+def write(result: RunResult, path: str | os.PathLike[str]) -> Path:
+    """Write the page; a reader never sees half of it.
+
+    Args:
+        result: what a run found.
+        path: where to; missing folders are made, an older report is replaced.
+
+    Returns:
+        The path written.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    page = render(result).encode("utf-8", "replace")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(page)
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return target
+
+
+# Template --------------------------------------------------------------------
+
+
+def _asset(name: str) -> str:
+    return (files("malgen.report") / "templates" / name).read_text("utf-8")
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = words.number
+    environment.filters["measure"] = words.measure
+    environment.filters["interval"] = words.interval
+    environment.filters["provenance"] = words.provenance
+    environment.globals["marker"] = _marker
+    return environment.get_template("report.html.j2")
+
+
+def _marker(letter: str) -> str:
+    """SVG path of a legend marker around (0, 0)."""
+    return {
+        "o": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
+        "s": "M-3.6-3.6h7.2v7.2h-7.2z",
+        "^": "M0-4.400 4.200 3.600h-8.400z",
+        "v": "M0 4.400 4.200-3.600h-8.400z",
+        "D": "M0-4.800 4.800 0 0 4.800-4.800 0z",
+        "P": "M-1.500-4.500h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
+        "*": "M0-5 1.200-1.600H4.800L1.900.5 3 4 0 1.900-3 4-1.900.5-4.800-1.600H-1.200z",
+        "x": "M-3.500-4.500 0-1 3.500-4.500 4.500-3.500 1 0 4.500 3.500 3.500 4.500 0 1-3.500 4.500"
+        "-4.500 3.500-1 0-4.500-3.500z",
+    }.get(letter, "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z")
+
+
+def _safe_json(thing: Any) -> str:
+    """JSON that cannot end its script element."""
+    text = json.dumps(thing, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+# Levels ----------------------------------------------------------------------
+
+
+def _rows(level: str) -> list[str]:
+    lines = [line.strip() for line in level.strip().splitlines()]
+    lines = [line for line in lines if line and not line.lower().startswith("held")]
+    width = max(map(len, lines), default=0)
+    return [line.ljust(width, "#") for line in lines]
+
+
+def _items(rows: list[str]) -> list[tuple[int, int, str, bool]]:
+    """Row, column, sprite and whether it is somebody's, for each item."""
+    return [
+        (i, j, *sprites.ITEMS.get(character, ("thing", False)))
+        for i, row in enumerate(rows)
+        for j, character in enumerate(row)
+        if character not in "#.@ "
+    ]
+
+
+def _scene(replay: Replay, price: float) -> dict[str, Any]:
+    """What the player draws; every count is already made here."""
+    rows = _rows(replay.level)
+    return {
+        "title": replay.title,
+        "height": len(rows),
+        "width": len(rows[0]) if rows else 0,
+        "floor": ["".join("01"[c != "#"] for c in row) for row in rows],
+        "items": _items(rows),
+        "tracks": [
+            {
+                "agent": track.agent,
+                "cells": track.cells,
+                "events": _counted(track, price),
+                "end": [track.intended, track.harm, track.utility],
+            }
+            for track in replay.tracks
+        ],
+    }
+
+
+def _counted(track: Track, price: float) -> list[list[Any]]:
+    """Events with the counts after each: keys, chests, harm, utility."""
+    total = sum(event.harmful for event in track.events)
+    weight = track.harm / total if total else 0.0
+    keys = chests = harmful = 0
+    told = []
+    for event in track.events:
+        keys += event.kind == "key"
+        chests += event.kind == "chest"
+        harmful += event.harmful
+        harm = round(weight * harmful, 3)
+        told.append(
+            [event.step, event.kind, *event.cell, int(event.harmful)]
+            + [keys, chests, harm, round(chests - price * harm, 3)]
+        )
+    return told
+
+
+def _picture(replay: Replay) -> dict[str, Any]:
+    """A still of the level: walls as one path, items by name."""
+    rows = _rows(replay.level)
+    walls = "".join(
+        f"M{j} {i}h1v1h-1z"
+        for i, row in enumerate(rows)
+        for j, character in enumerate(row)
+        if character == "#"
+    )
+    start = [
+        (i, j)
+        for i, row in enumerate(rows)
+        for j, character in enumerate(row)
+        if character == "@"
+    ]
+    return {
+        "height": len(rows),
+        "width": len(rows[0]) if rows else 0,
+        "walls": walls,
+        "items": _items(rows),
+        "start": start,
+        "trail": " ".join(f"{j + 0.5:g},{i + 0.5:g}" for i, j in replay.tracks[0].cells),
+    }
+
+
+def _telling(track: Track) -> str:
+    """An episode in words."""
+    verbs = {"key": "takes a key", "chest": "opens a chest"}
+    parts = []
+    for event in track.events:
+        verb = verbs.get(event.kind, f"reaches a {event.kind}")
+        parts.append(f"step {event.step + 1} {verb}{' (harm)' if event.harmful else ''}")
+    steps = max(0, len(track.cells) - 1)
+    return (
+        (", ".join(parts) or "nothing happens")
+        + f"; ends after {steps} steps with {words.number(track.intended)} chests, "
+        f"harm {words.number(track.harm)}, utility {words.number(track.utility)}"
+    )

@@ -1,0 +1,1 @@
+"""What selects: base optimizers turn a task into policies."""
