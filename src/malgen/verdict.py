@@ -185,6 +185,8 @@ def verdict(
         gate_reason: why the gate is not applied.
         engine: "fixed" for a number of levels set beforehand, "anytime" when one
             looks at the data on the way; rows must then be in order of arrival.
+            It makes the intervals of z, x, d, the random gap, the policy's own
+            means and the critical stakes; all others are for a fixed number.
         rule: thresholds; None takes the defaults.
         seed: of every resampling. The fixed engine does not depend on row order.
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,14 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from malgen.errors import ConfigError
+from malgen.grid.moves import MIRRORED, NUM_ACTIONS, TURNED
 from malgen.grid.views import centered, position_of, view_shape
 from malgen.types import ActorCritic
 from malgen.worlds.keys_and_chests import PLANES
 
-_AGENT, _HELD = PLANES.index("agent"), PLANES.index("held")
+_WALLS, _AGENT, _HELD = (PLANES.index(name) for name in ("walls", "agent", "held"))
 # What every training level may show, and what only some deployments show. The two
 # have weights of their own, so that training need not multiply by planes that are
 # blank throughout (the product and its gradient are exactly zero).
@@ -53,11 +54,14 @@ class FeedforwardConfig:
         view: "agent" for the lossless agent-centered view, or an odd number of
             cells for a crop.
         activation: one of ``ACTIVATIONS``.
+        symmetric: tie the weights so that a turned level gets turned logits; for
+            square grids.
     """
 
     hidden: tuple[int, ...] = (128, 128)
     view: str | int = "agent"
     activation: str = "relu"
+    symmetric: bool = False
     type: str = "feedforward"
 
     def build(
@@ -74,11 +78,38 @@ class FeedforwardConfig:
                 f"observations have the shape {list(shape)}; use a world with these "
                 "planes."
             )
-        return Feedforward(key, shape[0], shape[1], num_actions=num_actions, config=self)
+        return Feedforward(
+            key, shape[0], shape[1], num_actions=num_actions, config=self
+        )
+
+
+class Inputs(NamedTuple):
+    """What the network reads, packed: one byte per cell of the view.
+
+    Attributes:
+        codes: plane i of the view is bit i; common planes first.
+        held: keys in hand.
+    """
+
+    codes: UInt8[Array, " cells"]
+    held: Int[Array, ""]
+
+
+class Weights(NamedTuple):
+    """The matrices that inputs are multiplied with; (matrix, bias) per layer."""
+
+    trunk: tuple[tuple[Float[Array, "i o"], Float[Array, " o"]], ...]
+    actor: tuple[Float[Array, "hidden a"], Float[Array, " a"]]
+    critic: tuple[Float[Array, " hidden"], Float[Array, ""]]
 
 
 class Feedforward(ActorCritic):
     """A shared trunk over an agent-centered view, with an actor and a critic head.
+
+    With ``symmetric``, units come in groups of eight (one per turn and mirror image
+    of the view) that share their parameters, so that a turned level gets turned
+    logits and the same value. It is the same kind of network with tied weights: it
+    computes as many products and needs fewer examples.
 
     Args:
         key: consumed by the initialization.
@@ -89,14 +120,20 @@ class Feedforward(ActorCritic):
 
     Raises:
         ConfigError: settings that cannot be used.
+
+    Source: tied weights as in Cohen & Welling 2016, "Group equivariant convolutional
+    networks".
     """
 
-    common: Float[Array, "inputs hidden"]
-    rare: Float[Array, "rare hidden"]
-    bias: Float[Array, " hidden"]
-    trunk: tuple[tuple[Float[Array, "i o"], Float[Array, " o"]], ...]
-    actor: tuple[Float[Array, "hidden a"], Float[Array, " a"]]
-    critic: tuple[Float[Array, "hidden 1"], Float[Array, " 1"]]
+    cells: Float[Array, "p rows columns k"]
+    rare_cells: Float[Array, "p rows columns k"]
+    held: Float[Array, "counts k"]
+    trunk: tuple[Float[Array, "..."], ...]
+    biases: tuple[Float[Array, " k"], ...]
+    actor: Float[Array, "k a"]
+    actor_bias: Float[Array, " b"]
+    critic: Float[Array, " k"]
+    critic_bias: Float[Array, ""]
     height: int = eqx.field(static=True)
     width: int = eqx.field(static=True)
     num_actions: int = eqx.field(static=True)
@@ -109,77 +146,114 @@ class Feedforward(ActorCritic):
         height: int,
         width: int,
         *,
-        num_actions: int = 5,
+        num_actions: int = NUM_ACTIONS,
         config: FeedforwardConfig | None = None,
     ):
         config = FeedforwardConfig() if config is None else config
-        _check(config)
+        _check(config, height, width, num_actions)
         rows, columns = view_shape(height, width, config.view)
-        held = COUNTED + _digits(height, width)
-        num_common = rows * columns * len(_COMMON) + held
-        num_rare = rows * columns * len(_RARE)
-        sizes = config.hidden
+        order = len(_TURNS) if config.symmetric else 1
+        sizes = [n // order for n in config.hidden]
         keys = jax.random.split(key, len(sizes) + 2)
-        first = _orthogonal(keys[0], num_common + num_rare, sizes[0], np.sqrt(2))
-        self.common, self.rare = first[:num_common], first[num_common:]
-        self.bias = jnp.zeros(sizes[0])
+        gain = np.sqrt(2)
+        num_cells = rows * columns
+        split = num_cells * len(_COMMON), num_cells * len(_COMMON + _RARE)
+        total = split[1] + COUNTED + _digits(height, width)
+        first = _orthogonal(keys[0], total, sizes[0], gain)
+        self.cells = first[: split[0]].reshape(-1, rows, columns, sizes[0])
+        self.rare_cells = first[split[0] : split[1]].reshape(
+            -1, rows, columns, sizes[0]
+        )
+        self.held = first[split[1] :]
         self.trunk = tuple(
-            (_orthogonal(k, i, o, np.sqrt(2)), jnp.zeros(o))
+            _orthogonal(k, i * order, o, gain).reshape(i, order, o)
             for k, i, o in zip(keys[1:-2], sizes[:-1], sizes[1:], strict=True)
         )
-        last = sizes[-1]
-        self.actor = _orthogonal(keys[-2], last, num_actions, 0.01), jnp.zeros(
-            num_actions
-        )
-        self.critic = _orthogonal(keys[-1], last, 1, 1.0), jnp.zeros(1)
+        self.biases = tuple(jnp.zeros(n) for n in sizes)
+        # The columns are those of the whole matrix of the head, of which one row
+        # per group of units is kept.
+        spread = 1 / np.sqrt(order)
+        self.actor = _orthogonal(keys[-2], sizes[-1], num_actions, 0.01 * spread)
+        self.actor_bias = jnp.zeros(2 if config.symmetric else num_actions)
+        self.critic = _orthogonal(keys[-1], sizes[-1], 1, spread)[:, 0]
+        self.critic_bias = jnp.zeros(())
         self.height, self.width, self.num_actions = height, width, num_actions
         self.config = config
         self.ignores_rare = False
 
-    def encode(self, observation: Bool[Array, "h w 7"]) -> Bool[Array, " inputs"]:
-        """The bits that the first layer multiplies: the view and the keys in hand."""
-        shape = view_shape(self.height, self.width, self.config.view)
-        position = position_of(observation[:, :, _AGENT])
+    def encode(self, observation: Bool[Array, "h w 7"]) -> Inputs:
+        """The view and the keys in hand; the part that has no parameters."""
         planes = _COMMON if self.ignores_rare else _COMMON + _RARE
+        codes = _pack(observation, planes)
         view = centered(
-            jnp.stack([observation[:, :, p] for p in planes], axis=-1),
-            position,
-            shape,
-            tuple(PLANES[p] == "walls" for p in planes),
+            codes,
+            position_of(observation[:, :, _AGENT]),
+            view_shape(self.height, self.width, self.config.view),
+            1 << planes.index(_WALLS),
         )
         held = jnp.sum(observation[:, :, _HELD], dtype=jnp.int32)
-        beyond = jnp.maximum(held - COUNTED, 0)
-        digits = jnp.arange(_digits(self.height, self.width))
-        parts = [
-            view[:, :, : len(_COMMON)].ravel(),
-            jnp.arange(COUNTED) < held,
-            (beyond >> digits) & 1 == 1,
-        ]
+        return Inputs(view.ravel(), held)
+
+    def weights(self) -> Weights:
+        """The matrices; the part that does not depend on the observation."""
+        cells = self.cells
         if not self.ignores_rare:
-            parts.append(view[:, :, len(_COMMON) :].ravel())
-        return jnp.concatenate(parts)
+            cells = jnp.concatenate([cells, self.rare_cells])
+        if not self.config.symmetric:
+            first = jnp.concatenate([cells.reshape(-1, cells.shape[-1]), self.held])
+            matrices = (first, *(m[:, 0] for m in self.trunk))
+            heads = (self.actor, self.actor_bias), (self.critic, self.critic_bias)
+            return Weights(tuple(zip(matrices, self.biases, strict=True)), *heads)
+        order = len(_TURNS)
+        # Unit (k, g) sees the level as it looks when it is turned back by g.
+        turned = jnp.stack([_turn(cells, g) for g in range(order)], axis=-1)
+        held = jnp.repeat(self.held, order, axis=1)
+        first = jnp.concatenate([turned.reshape(-1, held.shape[1]), held])
+        matrices = [first]
+        for m in self.trunk:
+            # [i, g, o, g'] <- [i, g'^-1 g, o]
+            whole = jnp.moveaxis(m[:, _QUOTIENTS], 3, 2)
+            matrices.append(whole.reshape(m.shape[0] * order, m.shape[2] * order))
+        biases = [jnp.repeat(bias, order) for bias in self.biases]
+        # [k, g, a] <- [k, g^-1 a]
+        actor = self.actor[:, _ACTIONS_BACK].reshape(-1, self.num_actions)
+        actor_bias = self.actor_bias[_ACTION_KINDS]
+        return Weights(
+            tuple(zip(matrices, biases, strict=True)),
+            (actor, actor_bias),
+            (jnp.repeat(self.critic, order), self.critic_bias),
+        )
 
     def heads(
-        self, inputs: Bool[Array, " inputs"]
+        self, weights: Weights, inputs: Inputs
     ) -> tuple[Float[Array, " a"], Float[Array, ""]]:
-        """Logits and estimated return from what ``encode`` returned."""
-        weights = (
-            self.common
-            if self.ignores_rare
-            else jnp.concatenate([self.common, self.rare])
-        )
+        """Logits and estimated return from the two parts."""
         active = ACTIVATIONS[self.config.activation]
-        hidden = active(inputs.astype(jnp.float32) @ weights + self.bias)
-        for matrix, bias in self.trunk:
+        hidden = self.bits(inputs).astype(jnp.float32)
+        for matrix, bias in weights.trunk:
             hidden = active(hidden @ matrix + bias)
-        logits = hidden @ self.actor[0] + self.actor[1]
-        return logits, (hidden @ self.critic[0] + self.critic[1])[0]
+        logits = hidden @ weights.actor[0] + weights.actor[1]
+        return logits, hidden @ weights.critic[0] + weights.critic[1]
+
+    def bits(self, inputs: Inputs) -> UInt8[Array, " inputs"]:
+        """What the first layer multiplies: zeros and ones, plane after plane."""
+        num_planes = len(_COMMON) if self.ignores_rare else len(_COMMON + _RARE)
+        planes = jnp.arange(num_planes, dtype=jnp.uint8)[:, None]
+        beyond = jnp.maximum(inputs.held - COUNTED, 0)
+        digits = jnp.arange(_digits(self.height, self.width))
+        return jnp.concatenate(
+            [
+                ((inputs.codes[None] >> planes) & jnp.uint8(1)).ravel(),
+                (jnp.arange(COUNTED) < inputs.held).astype(jnp.uint8),
+                ((beyond >> digits) & 1).astype(jnp.uint8),
+            ]
+        )
 
     def evaluate(
         self, observation: Bool[Array, "h w 7"], carry: Any = None
     ) -> tuple[Float[Array, " a"], Float[Array, ""], Any]:
         """Logits, estimated discounted return, and the carry it was given."""
-        logits, value = self.heads(self.encode(observation))
+        logits, value = self.heads(self.weights(), self.encode(observation))
         return logits, value, carry
 
     def without(self, blank: Sequence[int]) -> "Feedforward":
@@ -201,7 +275,56 @@ class Feedforward(ActorCritic):
         return _RARE if self.ignores_rare else ()
 
 
-def _check(config: FeedforwardConfig) -> None:
+def _pack(observation: Array, planes: Sequence[int]) -> UInt8[Array, "h w"]:
+    """One byte per cell; ``planes[i]`` is bit i."""
+    codes = jnp.zeros(observation.shape[:2], jnp.uint8)
+    for i, plane in enumerate(planes):
+        codes |= observation[:, :, plane].astype(jnp.uint8) << np.uint8(i)
+    return codes
+
+
+# The eight turns and mirror images of a square: (mirrored first, quarter turns).
+_TURNS = tuple((mirrored, turns) for mirrored in (False, True) for turns in range(4))
+
+
+def _turn(cells, g: int):
+    """The picture [p, rows, columns, k] turned by element g."""
+    mirrored, turns = _TURNS[g]
+    if mirrored:
+        cells = cells[:, :, ::-1]
+    if turns % 2:
+        cells = cells.swapaxes(1, 2)[:, ::-1]
+    return cells[:, ::-1, ::-1] if turns >= 2 else cells
+
+
+def _tables():
+    """g'^-1 g [g, g'], g^-1 a [g, a]: computed on a small picture, not by algebra."""
+    picture = np.arange(9).reshape(1, 3, 3, 1)
+    order = range(len(_TURNS))
+    turned = [_turn(picture, g) for g in order]
+    index = {t.tobytes(): g for g, t in enumerate(turned)}
+    after = [
+        [index[_turn(turned[h], g).tobytes()] for h in order] for g in order
+    ]
+    inverse = [row.index(0) for row in after]
+    quotients = np.array([[after[inverse[h]][g] for h in order] for g in order])
+    actions = np.zeros((len(_TURNS), NUM_ACTIONS), int)
+    for g, (mirrored, turns) in enumerate(_TURNS):
+        image = np.arange(NUM_ACTIONS)
+        if mirrored:
+            image = MIRRORED[image]
+        for _ in range(turns):
+            image = TURNED[image]
+        actions[g] = np.argsort(image)
+    return quotients, actions
+
+
+_QUOTIENTS, _ACTIONS_BACK = _tables()
+# Symmetric biases can tell moving from staying, not one direction from another.
+_ACTION_KINDS = np.array([0] * 4 + [1])
+
+
+def _check(config: FeedforwardConfig, height, width, num_actions) -> None:
     if not config.hidden or any(
         isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in config.hidden
     ):
@@ -213,6 +336,19 @@ def _check(config: FeedforwardConfig) -> None:
         raise ConfigError(
             f"Unknown activation {config.activation!r}; use one of "
             f"{', '.join(ACTIVATIONS)}."
+        )
+    if not config.symmetric:
+        return
+    if height != width or num_actions != NUM_ACTIONS:
+        raise ConfigError(
+            f"A symmetric network needs a square grid and the {NUM_ACTIONS} moves, but "
+            f"the grid is {height} x {width} with {num_actions} actions; use "
+            "symmetric=False."
+        )
+    if any(n % len(_TURNS) for n in config.hidden):
+        raise ConfigError(
+            f"The hidden layers are {config.hidden!r}; a symmetric network needs "
+            f"multiples of {len(_TURNS)}."
         )
 
 
@@ -247,7 +383,7 @@ def save_policies(path: str | os.PathLike, policies: Feedforward) -> None:
         "height": policies.height,
         "width": policies.width,
         "num_actions": policies.num_actions,
-        "seeds": int(policies.bias.shape[0]),
+        "seeds": int(policies.critic_bias.shape[0]),
         **asdict(policies.config),
     }
     blob = safetensors.numpy.save(
@@ -317,6 +453,7 @@ def _assembled(path: Path, metadata: dict[str, str], arrays: dict) -> Feedforwar
             hidden=tuple(header["hidden"]),
             view=header["view"],
             activation=header["activation"],
+            symmetric=header["symmetric"],
         )
         numbers = [header[k] for k in ("height", "width", "num_actions", "seeds")]
         if any(isinstance(n, bool) or not isinstance(n, int) for n in numbers):

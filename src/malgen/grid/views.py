@@ -9,7 +9,7 @@ Source: own; the crop is common in gridworlds (for example MiniGrid).
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Shaped
 
 from malgen.errors import ConfigError
 
@@ -47,59 +47,40 @@ def position_of(agent: Bool[Array, "h w"]) -> Int[Array, "2"]:
 
 
 def centered(
-    planes: Bool[Array, "h w p"],
+    grid: Shaped[Array, "h w"],
     position: Int[Array, "2"],
     shape: tuple[int, int],
-    outside: tuple[bool, ...],
-) -> Bool[Array, "rows columns p"]:
-    """The planes around a position.
+    outside: bool | int,
+) -> Shaped[Array, "rows columns"]:
+    """The grid as it looks from a position.
 
     Args:
-        planes: Bool[h, w, p].
+        grid: one value per cell (a plane, or planes packed into numbers).
         position: inside the border, so rows 1 to h-2 and columns 1 to w-2.
         shape: odd numbers of rows and columns of the view.
-        outside: what each plane shows beyond the grid.
+        outside: what cells beyond the grid show.
 
     Returns:
-        Bool[rows, columns, p]; the middle cell is the one at ``position``.
+        [rows, columns]; the middle cell is the one at ``position``.
     """
-    for axis in (0, 1):
-        planes = _slide(planes, position[axis], shape[axis] // 2, axis, outside)
-    return planes
+    rows = _slide(grid, position[0], shape[0] // 2, outside)
+    return _slide(rows.T, position[1], shape[1] // 2, outside).T
 
 
-def _slide(planes, center, radius, axis, outside):
-    # Entry i of the result is cell center - radius + i. center >= 1, so the first
-    # cell ever needed is 1 - radius. A gather would do the same, but XLA's CPU
-    # gathers go element by element; log2(size) selects between two slices do not.
-    cells = planes.shape[axis]
-    offset = center - 1
+def _slide(grid, center, radius, outside):
+    # Row i of the result is row center - radius + i. A gather would do the same, but
+    # XLA's CPU gathers go element by element; log2(size) selects between two slices
+    # do not.
+    cells = grid.shape[0]
+    offset = center - 1  # 0 to cells - 3
     stages = (cells - 3).bit_length()
-    size = 2 * radius + 1
-    needed = size + (1 << stages) - 1
+    size = 2 * radius + 1 + (1 << stages) - 1
     first = 1 - radius
-    low, high = max(0, -first), max(0, first + needed - cells)
-    blank = [
-        jnp.broadcast_to(
-            jnp.array(outside),
-            (*planes.shape[:axis], number, *planes.shape[axis + 1 :]),
-        )
-        for number in (low, high)
-    ]
-    padded = jnp.concatenate([blank[0], planes, blank[1]], axis=axis)
-    start = first + low
-    row = _cut(padded, start, needed, axis)
+    low, high = max(0, -first), max(0, first + size - cells)
+    padded = jnp.pad(grid, ((low, high), (0, 0)), constant_values=outside)
+    rows = padded[first + low : first + low + size]
     for stage in reversed(range(stages)):
         step = 1 << stage
-        length = row.shape[axis] - step
         moved = (offset >> stage) & 1 == 1
-        row = jnp.where(
-            moved, _cut(row, step, length, axis), _cut(row, 0, length, axis)
-        )
-    return row
-
-
-def _cut(planes, start, size, axis):
-    index = [slice(None)] * planes.ndim
-    index[axis] = slice(start, start + size)
-    return planes[tuple(index)]
+        rows = jnp.where(moved, rows[step:], rows[:-step])
+    return rows

@@ -115,7 +115,8 @@ def solve(
             solutions = list(pool.map(run, work))
     else:
         solutions = [run(job) for job in work]
-    return _gather(n, int(horizons.max(initial=0)), work, solutions)
+    longest = int(np.max(horizon, initial=0))
+    return _gather(n, longest, q_values, work, solutions)
 
 
 def _graph_for(
@@ -366,10 +367,11 @@ def _nothing_to_do(n: int, q_values: bool) -> Solution:
     )
 
 
-def _gather(n: int, horizon: int, work: list, solutions: list[Solution]) -> Solution:
+def _gather(
+    n: int, horizon: int, with_q: bool, work: list, solutions: list[Solution]
+) -> Solution:
     """Put the parts back in the order of the levels."""
     widest = max([0, *(s.order.shape[1] for s in solutions)])
-    with_q = all(s.q is not None for s in solutions) and bool(solutions)
     whole = {
         "value": np.zeros(n),
         "q": np.zeros((n, 5)) if with_q else None,

@@ -21,7 +21,7 @@ from malgen.result import RunResult
 
 INK, MUTED, GRID, PAPER = "#1d2430", "#5b6575", "#dfe3ea", "#fefefe"
 HARM, GOOD, WARN = "#d55e00", "#009e73", "#e69f00"
-SERIES = ("#0072b2", "#cc79a7", "#56b4e9", "#009e73", "#e69f00", "#8a6d3b")
+SERIES = ("#0072b2", "#cc79a7", "#009e73", "#56b4e9", "#e69f00", "#8a6d3b")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "card"} | {
@@ -124,7 +124,7 @@ def _draw(
         warnings.simplefilter("ignore")  # glyphs missing here exist in the browser
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.125, 0.155, 0.85, 0.82))
+        axes = figure.add_axes((0.125, 0.135, 0.85, 0.845))
         legend = tuple(paint(axes))
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -149,6 +149,7 @@ def _inline(svg: str, name: str, title: str, alt: str) -> str:
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     for color, variable in VARIABLES.items():
         body = body.replace(color, f"var(--{variable},{color})")
+    body = re.sub(r' (?:d|x|y)="[^"]*"', _shorter, body)
     body = re.sub(r"\n\s*", "\n", body).strip()
     head = (
         f'<svg {box[0]} role="img" aria-labelledby="{name}-title {name}-desc">'
@@ -156,6 +157,10 @@ def _inline(svg: str, name: str, title: str, alt: str) -> str:
         f'<desc id="{name}-desc">{escape(alt)}</desc>\n'
     )
     return head + body
+
+
+def _shorter(attribute: re.Match[str]) -> str:
+    return re.sub(r"(\.\d\d)\d+", r"\1", attribute[0])
 
 
 def _css(color: str) -> str:
@@ -166,17 +171,24 @@ def _dash(style: Any) -> str:
     return "" if style == "-" else " ".join(f"{1.8 * x:g}" for x in style[1])
 
 
-def _style(name: str, index: int) -> dict[str, Any]:
-    """Color, dash and marker of a series; references are drawn in ink."""
-    if name == "x-oracle":
-        return {"color": INK, "dash": (0, (4, 1.6)), "marker": "*"}
-    if not name.startswith("seed"):
-        return {"color": MUTED, "dash": (0, (1.2, 1.4)), "marker": "x"}
-    return {
-        "color": SERIES[index % len(SERIES)],
-        "dash": DASHES[(index // len(SERIES)) % len(DASHES)],
-        "marker": MARKERS[index % len(MARKERS)],
-    }
+def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Color, dash and marker by name: the same in every chart for the same seed."""
+    styles: dict[str, dict[str, Any]] = {}
+    references = 0
+    for name in names:
+        seed = re.fullmatch(r"seed (\d+)", name)
+        if seed:
+            i = int(seed[1])
+            color, dash = SERIES[i % len(SERIES)], DASHES[i % len(DASHES)]
+            marker = MARKERS[i % len(MARKERS)]
+        elif name == "x-oracle":
+            color, dash, marker = INK, (0, (4, 1.6)), "*"
+        else:
+            color, dash = MUTED, (0, (1.2, 1.4 + references))
+            marker = ("x", *MARKERS)[references % 7]
+            references += 1
+        styles[name] = {"color": color, "dash": dash, "marker": marker}
+    return styles
 
 
 def _key(label: str, style: dict[str, Any], *, marker: bool = False) -> Key:
@@ -184,18 +196,20 @@ def _key(label: str, style: dict[str, Any], *, marker: bool = False) -> Key:
     return Key(label, _css(style["color"]), _dash(style["dash"]), mark)
 
 
-def _zero(axes: Any, text: str = "switched off = 0") -> None:
+def _zero(axes: Any, *, left: bool = False, label: bool = True) -> None:
+    """The line of the switched-off system, named at the free end."""
     axes.axhline(0, color=INK, linewidth=1.1)
-    axes.annotate(
-        text,
-        (0.995, 0),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        color=MUTED,
-        fontsize=8.5,
-    )
+    if label:
+        axes.annotate(
+            "switched off = 0",
+            (0.005 if left else 0.995, 0),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="left" if left else "right",
+            color=MUTED,
+            fontsize=8.5,
+        )
 
 
 def _words(estimate: Estimate) -> str:
@@ -216,16 +230,18 @@ def plane(result: RunResult) -> Chart | None:
     bottom = max(LOWEST, min([-1.0, *(value - 0.35 for value in values)]))
 
     def paint(axes: Any) -> list[Key]:
-        axes.set_position((0.105, 0.125, 0.875, 0.855))
+        axes.set_position((0.105, 0.1, 0.875, 0.885))
         left, right, top = -0.08, 1.09, 1.32
         axes.set(xlim=(left, right), ylim=(bottom - 0.12, top))
         axes.set_xlabel("capability: how well it gets what it pursues")
         axes.set_ylabel("alignment: what that is worth to us")
-        axes.fill_between([CAPABLE, right], -0.05, bottom - 1, color=HARM, alpha=0.10, lw=0)
-        axes.fill_between([CAPABLE, right], 0.9, top + 1, color=GOOD, alpha=0.10, lw=0)
-        axes.fill_between([CAPABLE, right], -0.05, 0.9, color=WARN, alpha=0.07, lw=0)
+        axes.fill_between(
+            [CAPABLE, right], -0.05, bottom - 1, color=HARM, alpha=0.13, lw=0
+        )
+        axes.fill_between([CAPABLE, right], 0.9, top + 1, color=GOOD, alpha=0.12, lw=0)
+        axes.fill_between([CAPABLE, right], -0.05, 0.9, color=WARN, alpha=0.09, lw=0)
         axes.axvline(CAPABLE, color=MUTED, lw=0.9, ls=(0, (3, 3)))
-        _zero(axes, "")
+        _zero(axes, label=False)
         for x, y, text, color in (
             (0.53, top - 0.06, "aligned-robust", GOOD),
             (0.53, 0.83, "benign misgeneralization", MUTED),
@@ -235,13 +251,21 @@ def plane(result: RunResult) -> Chart | None:
         ):
             up = y < 0
             axes.text(x, y, text, color=color, va="bottom" if up else "top", fontsize=9)
-        axes.text(left + 0.02, 0.02, "switched off = 0", color=MUTED, fontsize=8.5)
+        axes.annotate(
+            "switched off = 0",
+            (CAPABLE - 0.01, 0),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            color=MUTED,
+            fontsize=8.5,
+        )
         _label_references(axes, marks, bottom)
         keys = []
-        for i, (name, v) in enumerate(points):
-            style = _style(name, i)
-            _point(axes, v, style, bottom)
-            keys.append(_key(name, style, marker=True))
+        styles = _styles([name for name, _ in points])
+        for name, v in points:
+            _point(axes, v, styles[name], bottom)
+            keys.append(_key(name, styles[name], marker=True))
         return keys
 
     rows = [
@@ -293,7 +317,9 @@ def _point(axes: Any, verdict: Verdict, style: dict[str, Any], bottom: float) ->
         )
 
 
-def _label_references(axes: Any, marks: list[tuple[str, Verdict]], bottom: float) -> None:
+def _label_references(
+    axes: Any, marks: list[tuple[str, Verdict]], bottom: float
+) -> None:
     """Open markers, named on the side with room, names pushed apart."""
     spots = []
     for name, v in marks:
@@ -335,16 +361,17 @@ def stakes(result: RunResult) -> Chart | None:
     window = result.malign_window
     low = window.low if window else None
     high = window.high if window else None
-    shaded = bool(window and window.empty is not True and low is not None)
     smallest, largest = min(c.x[0] for c in curves), max(c.x[-1] for c in curves)
     marks = [p for p in (low, high, result.price) if p is not None and p > 0]
     right = min(largest, 1.3 * max(marks, default=largest))
     spread = right / max(min(marks, default=right), 1e-9)
+    end = right if high is None else min(high, right)
+    shaded = bool(window and not window.empty and low is not None and low < end)
     log = spread > 40 and any(0 < x < right for c in curves for x in c.x)
     top = max(max(c.mean) for c in curves)
     top = top if top > 0 else 1.0
     seen = [m for c in curves for x, m in zip(c.x, c.mean, strict=True) if x <= right]
-    floor = max(min(seen, default=-1.0), -3.2 * top)
+    floor = max(min(seen, default=-1.0), -2.3 * top)
 
     def paint(axes: Any) -> list[Key]:
         if log:
@@ -357,8 +384,7 @@ def stakes(result: RunResult) -> Chart | None:
         axes.set_xlabel("price of one unit of harm")
         axes.set_ylabel("utility per level")
         if shaded:
-            end = right if high is None else min(high, right)
-            axes.axvspan(low, end, color=HARM, alpha=0.10, lw=0)
+            axes.axvspan(low, end, color=HARM, alpha=0.13, lw=0)
             wide = log or (end - low) > 0.3 * right
             axes.annotate(
                 "malign window",
@@ -383,8 +409,9 @@ def stakes(result: RunResult) -> Chart | None:
             fontsize=8.5,
         )
         keys = []
-        for i, curve in enumerate(curves):
-            style = _style(curve.name, i)
+        styles = _styles([c.name for c in curves])
+        for curve in curves:
+            style = styles[curve.name]
             _line(axes, curve, style)
             keys.append(_key(curve.name, style))
         if result.critical_stakes and result.critical_stakes.value is not None:
@@ -405,13 +432,13 @@ def stakes(result: RunResult) -> Chart | None:
     if shaded:
         end_word = "without end" if high is None else f"to {number(high)}"
         parts.append(f"The malign window goes from {number(low)} {end_word}.")
-    return _draw(
-        "stakes", "Utility against the price of harm", " ".join(parts), paint
-    )
+    return _draw("stakes", "Utility against the price of harm", " ".join(parts), paint)
 
 
 def _line(axes: Any, curve: Curve, style: dict[str, Any], **more: Any) -> None:
-    axes.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.14, lw=0)
+    axes.fill_between(
+        curve.x, curve.low, curve.high, color=style["color"], alpha=0.14, lw=0
+    )
     axes.plot(curve.x, curve.mean, color=style["color"], ls=style["dash"], **more)
 
 
@@ -437,9 +464,10 @@ def ladder(result: RunResult) -> Chart | None:
             fontsize=8.5,
         )
         keys = []
-        for i, name in enumerate(names):
+        styles = _styles(names)
+        for name in names:
             rows = sorted((p.keys, p.utility) for p in points if p.agent == name)
-            style = _style(name, i)
+            style = styles[name]
             x = [k for k, _ in rows]
             ends = [_ends(u) for _, u in rows]
             y = [e[0] for e in ends]
@@ -491,19 +519,25 @@ def learning(result: RunResult) -> tuple[Chart, ...]:
     unit, unit_word = _step_unit(max(p.step for p in result.history))
 
     def draw(
-        name: str, title: str, ylabel: str, fields: tuple[tuple[str, str], ...], gate: bool
+        name: str,
+        title: str,
+        ylabel: str,
+        fields: tuple[tuple[str, str], ...],
+        gate: bool,
     ) -> Chart:
         def paint(axes: Any) -> list[Key]:
             axes.set_xlabel(f"training steps{unit_word}")
             axes.set_ylabel(ylabel)
             keys = []
-            for i, seed in enumerate(seeds):
-                color = _style(f"seed {seed}", i)["color"]
+            styles = _styles([f"seed {seed}" for seed in seeds])
+            for seed in seeds:
+                color = styles[f"seed {seed}"]["color"]
                 x = [p.step / unit for p in rows[seed]]
+                mark = "o" if len(x) <= 40 else ""
                 for field, text in fields:
                     dash = "-" if text != "training" else (0, (2, 1.4))
                     y = [getattr(p, field) for p in rows[seed]]
-                    axes.plot(x, y, color=color, ls=dash, lw=1.6, marker="o", ms=2.2)
+                    axes.plot(x, y, color=color, ls=dash, lw=1.6, ms=2.2, marker=mark)
                 keys.append(Key(f"seed {seed}", _css(color)))
             if len(fields) > 1:
                 keys.append(Key("on deployment levels", _css(INK)))
@@ -574,8 +608,8 @@ def failure(result: RunResult) -> tuple[Chart, ...]:
 def _failure(result: RunResult, name: str, index: int) -> Chart:
     title, xlabel = curve_title(name)
     lines = [
-        (i, s.seed, c)
-        for i, s in enumerate(result.seeds)
+        (s.seed, c)
+        for s in result.seeds
         for c in s.verdict.curves
         if c.name == name and c.x
     ]
@@ -584,8 +618,9 @@ def _failure(result: RunResult, name: str, index: int) -> Chart:
         axes.set_xlabel(xlabel)
         axes.set_ylabel("utility per level")
         keys = []
-        for i, seed, curve in lines:
-            style = _style(f"seed {seed}", i)
+        styles = _styles([f"seed {seed}" for seed, _ in lines])
+        for seed, curve in lines:
+            style = styles[f"seed {seed}"]
             _line(axes, curve, style)
             if len(curve.x) < 10:
                 axes.plot(curve.x, curve.mean, "o", color=style["color"], ms=3.5)
@@ -593,11 +628,12 @@ def _failure(result: RunResult, name: str, index: int) -> Chart:
         bottom, top = axes.get_ylim()
         axes.set_ylim(min(bottom, -0.2), max(top, 0.25))
         axes.margins(x=0.01)
-        _zero(axes)
+        ends = [(abs(c.mean[0]), abs(c.mean[-1])) for _, c in lines]
+        _zero(axes, left=sum(a for a, _ in ends) > sum(b for _, b in ends))
         return keys
 
     parts = []
-    for _, seed, curve in lines:
+    for seed, curve in lines:
         best = max(range(len(curve.x)), key=curve.mean.__getitem__)
         parts.append(
             f"seed {seed}: {number(curve.mean[0])} at {number(curve.x[0])}, best "
@@ -617,4 +653,3 @@ def all_charts(result: RunResult) -> dict[str, Any]:
         "learning": learning(result),
         "failure": failure(result),
     }
-

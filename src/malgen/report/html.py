@@ -17,6 +17,19 @@ from typing import Any
 from malgen.report import charts, sprites, words
 from malgen.result import Replay, RunResult, Track
 
+MARKERS = {
+    "o": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
+    "s": "M-3.5-3.5h7v7h-7z",
+    "^": "M0-4.5 4.2 3.5h-8.4z",
+    "v": "M0 4.5 4.2-3.5h-8.4z",
+    "D": "M0-5 5 0 0 5-5 0z",
+    "P": "M-1.5-4.5h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
+    "*": "M0-5.5 1.3-1.8H5.2L2.1.6 3.3 4.4 0 2.1-3.3 4.4-2.1.6-5.2-1.8H-1.3z",
+    "x": "M-4.5-3.5-3.5-4.5 0-1 3.5-4.5 4.5-3.5 1 0 4.5 3.5 3.5 4.5 0 1-3.5 4.5"
+    "-4.5 3.5-1 0z",
+}
+"""Outlines of legend markers around (0, 0), by matplotlib's letter."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -102,7 +115,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["number"] = words.number
-    environment.filters["measure"] = words.measure
+    environment.filters["point"] = words.point
     environment.filters["interval"] = words.interval
     environment.filters["provenance"] = words.provenance
     environment.globals["marker"] = _marker
@@ -111,17 +124,7 @@ def _template() -> Any:
 
 def _marker(letter: str) -> str:
     """SVG path of a legend marker around (0, 0)."""
-    return {
-        "o": "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
-        "s": "M-3.6-3.6h7.2v7.2h-7.2z",
-        "^": "M0-4.400 4.200 3.600h-8.400z",
-        "v": "M0 4.400 4.200-3.600h-8.400z",
-        "D": "M0-4.800 4.800 0 0 4.800-4.800 0z",
-        "P": "M-1.500-4.500h3v3h3v3h-3v3h-3v-3h-3v-3h3z",
-        "*": "M0-5 1.200-1.600H4.800L1.900.5 3 4 0 1.900-3 4-1.900.5-4.800-1.600H-1.200z",
-        "x": "M-3.500-4.500 0-1 3.500-4.500 4.500-3.500 1 0 4.500 3.500 3.500 4.500 0 1-3.500 4.500"
-        "-4.500 3.500-1 0-4.500-3.500z",
-    }.get(letter, "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z")
+    return MARKERS.get(letter, MARKERS["o"])
 
 
 def _safe_json(thing: Any) -> str:
@@ -182,10 +185,9 @@ def _counted(track: Track, price: float) -> list[list[Any]]:
         chests += event.kind == "chest"
         harmful += event.harmful
         harm = round(weight * harmful, 3)
-        told.append(
-            [event.step, event.kind, *event.cell, int(event.harmful)]
-            + [keys, chests, harm, round(chests - price * harm, 3)]
-        )
+        utility = round(chests - price * harm, 3)
+        what = (event.step, event.kind, *event.cell, int(event.harmful))
+        told.append([*what, keys, chests, harm, utility])
     return told
 
 
@@ -210,7 +212,9 @@ def _picture(replay: Replay) -> dict[str, Any]:
         "walls": walls,
         "items": _items(rows),
         "start": start,
-        "trail": " ".join(f"{j + 0.5:g},{i + 0.5:g}" for i, j in replay.tracks[0].cells),
+        "trail": " ".join(
+            f"{j + 0.5:g},{i + 0.5:g}" for i, j in replay.tracks[0].cells
+        ),
     }
 
 
@@ -220,7 +224,9 @@ def _telling(track: Track) -> str:
     parts = []
     for event in track.events:
         verb = verbs.get(event.kind, f"reaches a {event.kind}")
-        parts.append(f"step {event.step + 1} {verb}{' (harm)' if event.harmful else ''}")
+        parts.append(
+            f"step {event.step + 1} {verb}{' (harm)' if event.harmful else ''}"
+        )
     steps = max(0, len(track.cells) - 1)
     return (
         (", ".join(parts) or "nothing happens")

@@ -5,7 +5,8 @@ One definition serves the still pictures (SVG symbols) and the player (canvas pa
 
 
 def _circle(x: float, y: float, r: float) -> str:
-    return f"M{x - r:g} {y:g}a{r:g} {r:g} 0 1 0 {2 * r:g} 0a{r:g} {r:g} 0 1 0 {-2 * r:g} 0z"
+    arc = f"a{r:g} {r:g} 0 1 0"
+    return f"M{x - r:g} {y:g}{arc} {2 * r:g} 0{arc} {-2 * r:g} 0z"
 
 
 SPRITES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -18,13 +19,23 @@ SPRITES: dict[str, tuple[tuple[str, str], ...]] = {
         (_circle(12, 16.6, 1.5), "mouse-ear"),
     ),
     "key": (
-        ("M11.5 10.4H22.5V13.6H21.8V17.4H18.9V13.6H17.4V16.2H14.6V13.6H11.5z", "key-line"),
+        (
+            "M11.5 10.4H22.5V13.6H21.8V17.4H18.9V13.6H17.4V16.2H14.6V13.6H11.5z",
+            "key-line",
+        ),
         (_circle(7.2, 12, 5.9) + _circle(7.2, 12, 1.7), "key-line"),
-        ("M11.5 11.1H21.8V12.9H11.5zM19.6 12.9H21.1V16.7H19.6zM15.3 12.9H16.7V15.5H15.3z", "key"),
+        (
+            "M11.5 11.1H21.8V12.9H11.5zM19.6 12.9H21.1V16.7H19.6z"
+            "M15.3 12.9H16.7V15.5H15.3z",
+            "key",
+        ),
         (_circle(7.2, 12, 5.1) + _circle(7.2, 12, 2.5), "key"),
     ),
     "chest": (
-        ("M2.2 20.8V9.5a5.6 5.6 0 0 1 5.6-5.6h8.4a5.6 5.6 0 0 1 5.6 5.6V20.8z", "chest-line"),
+        (
+            "M2.2 20.8V9.5a5.6 5.6 0 0 1 5.6-5.6h8.4a5.6 5.6 0 0 1 5.6 5.6V20.8z",
+            "chest-line",
+        ),
         ("M3.2 10.3V9.5A4.6 4.6 0 0 1 7.8 4.9h8.4a4.6 4.6 0 0 1 4.6 4.6v.8z", "chest"),
         ("M3.2 11.6H20.8V19.8H3.2z", "chest"),
         ("M9.7 9.3H14.3V14.9H9.7z", "key"),
@@ -55,5 +66,5 @@ ICONS = {
     "question": "M12 2a10 10 0 1 0 0 20a10 10 0 1 0 0-20M9 9.2a3 3 0 1 1 4.4 2.6c-.9.5"
     "-1.4 1-1.4 2M12 17v.3",
     "turn": "M4 18V9a4 4 0 0 1 4-4h11M15 1l4 4-4 4",
-    "mixed": "M3 7h4l9 10h5M18 14l3 3-3 3M3 17h4l2.5-2.8M13 9.500l3-2.500h5M18 4l3 3-3 3",
+    "mixed": "M3 7h4l9 10h5M18 14l3 3-3 3M3 17h4l2.5-2.8M13 9.6 15.9 7H21M18 4l3 3-3 3",
 }

@@ -4,6 +4,7 @@ A number from an ``Estimate`` is always shown by ``measure``, which prints its
 interval beside it.
 """
 
+import math
 from dataclasses import dataclass
 
 from malgen.findings import Estimate, MalignWindow, Verdict
@@ -141,7 +142,7 @@ def story(scenario: str) -> Story:
 
 def number(value: float | None, missing: str = "unbounded") -> str:
     """Three significant digits without exponent, with a real minus sign."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return missing
     if abs(value) < 5e-4:
         return "0"
@@ -154,16 +155,44 @@ def number(value: float | None, missing: str = "unbounded") -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def _decimals(estimate: Estimate) -> int | None:
+    """Decimals that fit the width of the interval; None to let ``number`` choose."""
+    known = [e for e in (estimate.value, estimate.low, estimate.high) if e is not None]
+    if estimate.low is None or estimate.high is None or estimate.high <= estimate.low:
+        return None
+    largest = max(abs(e) for e in known)
+    half = (estimate.high - estimate.low) / 2
+    least = 2 if largest < 10 else 1 if largest < 100 else 0
+    return min(4, max(least, -math.floor(math.log10(half))))
+
+
+def _shown(value: float | None, decimals: int | None, missing: str) -> str:
+    if value is None or decimals is None:
+        return number(value, missing)
+    text = f"{value:,.{decimals}f}"
+    return (
+        text.replace("-", "\N{MINUS SIGN}")
+        if float(value) and text.strip("-0.,")
+        else (text.lstrip("-"))
+    )
+
+
+def point(estimate: Estimate) -> str:
+    """The number alone, as precise as its interval; print ``interval`` beside it."""
+    return _shown(estimate.value, _decimals(estimate), "unbounded")
+
+
 def interval(estimate: Estimate) -> str:
     """The two ends in brackets; a missing end is infinite."""
-    low = number(estimate.low, "\N{MINUS SIGN}\N{INFINITY}")
-    return f"[{low}, {number(estimate.high, chr(0x221E))}]"
+    decimals = _decimals(estimate)
+    low = _shown(estimate.low, decimals, "\N{MINUS SIGN}\N{INFINITY}")
+    return f"[{low}, {_shown(estimate.high, decimals, chr(0x221E))}]"
 
 
 def measure(estimate: Estimate, *, unit: bool = True) -> str:
     """A number with its interval and, if asked for, its unit."""
-    value = number(estimate.value, "unbounded")
-    return f"{value} {interval(estimate)}{' ' + estimate.unit if unit else ''}".strip()
+    tail = f" {estimate.unit}" if unit and estimate.unit else ""
+    return f"{point(estimate)} {interval(estimate)}{tail}"
 
 
 def provenance(estimate: Estimate) -> str:
@@ -179,6 +208,10 @@ def provenance(estimate: Estimate) -> str:
     return "; ".join(part for part in parts if part)
 
 
+def _price(value: float) -> str:
+    return f"{value:.2f}" if 0.1 <= value < 100 else number(value)
+
+
 def window(window: MalignWindow | None) -> str:
     """The malign window as a range of prices."""
     if window is None:
@@ -189,8 +222,8 @@ def window(window: MalignWindow | None) -> str:
         return "empty: no price makes it worse than off"
     if window.high is None:
         end = "no X-reference" if window.empty is None else "without end"
-        return f"above {number(window.low)} ({end})"
-    return f"{number(window.low)} to {number(window.high)}"
+        return f"above {_price(window.low)} ({end})"
+    return f"{_price(window.low)} to {_price(window.high)}"
 
 
 CURVES = {

@@ -92,15 +92,8 @@ def _rewards(objective: Objective, found: Walk) -> Float[Array, "b t"]:
 
 
 def _transition(found: Walk, t: int) -> tuple:
-    def at(tree, *index):
-        return jax.tree.map(lambda leaf: leaf[index], tree)
-
-    return (
-        at(found.states, 0, t),
-        found.actions[0, t],
-        at(found.states, 0, t + 1),
-        at(found.level, 0),
-    )
+    before, after = (walks.row(found.states, 0, i) for i in (t, t + 1))
+    return before, jnp.asarray(found.actions[0, t]), after, walks.row(found.level, 0)
 
 
 def _check_eager(objective: Objective, found: Walk, values: np.ndarray) -> str:

@@ -65,6 +65,24 @@ def _check_finite(logits: np.ndarray) -> None:
         fail(P2, f"{what} was returned.")
 
 
+def _play(policy, key, seen):
+    def step(carry, inputs):
+        key, observation = inputs
+        logits, carry = policy(key, observation, carry)
+        return carry, (logits, carry)
+
+    keys = jax.random.split(key, seen.shape[0])
+    return jax.lax.scan(step, policy.initial_carry(), (keys, seen))[1]
+
+
+_play_alone = eqx.filter_jit(_play)
+
+
+@eqx.filter_jit
+def _play_many(policy, keys, seen):
+    return jax.vmap(lambda *one: _play(policy, *one))(keys, seen)
+
+
 def _check_in_jax(policy, world, observations, key) -> list[str]:
     carry = attempt(P4, "initial_carry", policy.initial_carry)
     logits, following = attempt(
@@ -83,24 +101,14 @@ def _check_in_jax(policy, world, observations, key) -> list[str]:
     if changed:
         fail(P4, f"after one call {changed}.")
 
-    def play(key, seen):
-        def step(carry, inputs):
-            key, observation = inputs
-            logits, carry = policy(key, observation, carry)
-            return carry, (logits, carry)
-
-        keys = jax.random.split(key, seen.shape[0])
-        return jax.lax.scan(step, policy.initial_carry(), (keys, seen))[1]
-
     keys = jax.random.split(key, observations.shape[0])
-    rows, carries = attempt(
-        P4, "a scan", eqx.filter_jit(jax.vmap(play)), keys, observations
-    )
+    rows, carries = attempt(P4, "a scan", _play_many, policy, keys, observations)
     _check_finite(np.asarray(rows))
-    alone = eqx.filter_jit(play)
     for i in range(observations.shape[0]):
         batched = (rows[i], jax.tree.map(lambda leaf, i=i: leaf[i], carries))
-        if difference(alone(keys[i], observations[i]), batched, TOLERANCE):
+        if difference(
+            _play_alone(policy, keys[i], observations[i]), batched, TOLERANCE
+        ):
             fail(P3, f"vmap and a loop differ in level {i}.")
     one_key = jax.random.split(keys[0], observations.shape[1])[0]
     eager = attempt(P3, "an eager call", policy, one_key, observations[0, 0], carry)

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Int, Key, UInt32
 
 from malgen.errors import ContractError
 from malgen.grid.moves import MIRRORED, NUM_ACTIONS, TURNED
@@ -18,8 +18,8 @@ class Walk(NamedTuple):
     """Episodes that go on after the end of the world.
 
     Args:
-        level: leaves [b, ...].
-        keys: Key[b, t], of each step.
+        level: leaves [b, ...], like all others numpy arrays.
+        seeds: UInt32[b], of all that happens at random in an episode.
         actions: Int[b, t].
         states: leaves [b, t+1, ...].
         observations: Bool[b, t+1, h, w, c].
@@ -27,11 +27,11 @@ class Walk(NamedTuple):
     """
 
     level: Any
-    keys: Key[Array, "b t"]
-    actions: Int[Array, "b t"]
+    seeds: UInt32[np.ndarray, " b"]
+    actions: Int[np.ndarray, "b t"]
     states: Any
-    observations: Bool[Array, "b t1 h w c"]
-    terminal: Bool[Array, "b t1"]
+    observations: Bool[np.ndarray, "b t1 h w c"]
+    terminal: Bool[np.ndarray, "b t1"]
 
 
 def fail(law: str, complaint: str) -> NoReturn:
@@ -56,43 +56,63 @@ def stacked_levels(levels: Any, key: Key[Array, ""], number: int) -> Any:
     """Levels to walk on: drawn from a distribution, or given with a leading axis."""
     if not isinstance(levels, LevelDistribution):
         return levels
-    return eqx.filter_jit(lambda keys: jax.vmap(levels.sample)(keys))(
-        jax.random.split(key, number)
-    )
+    return _sample(levels, jax.random.split(key, number))
 
 
-def one_walk(world: World, level: Any, keys: Key[Array, " t"], actions: Array):
+@eqx.filter_jit
+def _sample(levels, keys):
+    return jax.vmap(levels.sample)(keys)
+
+
+def row(tree: Any, *index: int) -> Any:
+    """One level (or one step of it) out of a batch, as JAX arrays."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), tree)
+
+
+def one_walk(world: World, level: Any, seed: Array, actions: Int[Array, " t"]):
     """States, observations and terminal flags of one episode, [t+1, ...]."""
-    key_reset = jax.random.fold_in(keys[0], 0)
+    key_reset, key_steps = jax.random.split(jax.random.key(seed))
 
     def step(state, inputs):
         key, action = inputs
         return world.step(key, state, action, level), state
 
-    last, states = jax.lax.scan(step, world.reset(key_reset, level), (keys, actions))
+    inputs = (jax.random.split(key_steps, actions.shape[0]), actions)
+    last, states = jax.lax.scan(step, world.reset(key_reset, level), inputs)
     states = jax.tree.map(lambda s, end: jnp.concatenate([s, end[None]]), states, last)
     seen = jax.vmap(world.observe, in_axes=(0, None))(states, level)
     terminal = jax.vmap(world.is_terminal, in_axes=(0, None))(states, level)
     return states, seen, terminal
 
 
+# Compiled once for each world and shape, however often the laws are checked.
+walk_alone = eqx.filter_jit(one_walk)
+
+
 @eqx.filter_jit
-def _walk_on(world, level, keys, actions):
-    return jax.vmap(lambda *one: one_walk(world, *one))(level, keys, actions)
+def step_compiled(world: World, *transition) -> Any:
+    """``world.step``, compiled."""
+    return world.step(*transition)
 
 
-def walk(world: World, level: Any, keys: Array, actions: Int[Array, "b t"]) -> Walk:
+@eqx.filter_jit
+def _walk_on(world, level, seeds, actions):
+    return jax.vmap(lambda *one: one_walk(world, *one))(level, seeds, actions)
+
+
+def walk(world: World, level: Any, seeds: np.ndarray, actions: np.ndarray) -> Walk:
     """Play the given actions on each level."""
-    return Walk(level, keys, actions, *_walk_on(world, level, keys, actions))
+    played = _walk_on(world, level, seeds, actions)
+    return Walk(jax.device_get(level), seeds, actions, *jax.device_get(played))
 
 
 def random_walk(world: World, level: Any, key: Key[Array, ""], steps: int) -> Walk:
     """Play uniformly random actions on each level."""
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
     number = jax.tree.leaves(level)[0].shape[0]
-    key_steps, key_actions = jax.random.split(key)
-    keys = jax.random.split(key_steps, (number, steps))
-    actions = jax.random.randint(key_actions, (number, steps), 0, world.num_actions)
-    return walk(world, level, keys, actions)
+    actions = rng.integers(0, world.num_actions, (number, steps), dtype=np.int32)
+    seeds = rng.integers(0, 2**31, number, dtype=np.uint32)
+    return walk(world, level, seeds, actions)
 
 
 class Turn(NamedTuple):
@@ -125,14 +145,14 @@ def _levels_seen(world, observations, planes):
 
 def levels_seen(world: World, observations: Array, planes: Callable) -> Any:
     """The levels that (turned) observations [b, ...] show."""
-    return _levels_seen(world, observations, planes)
+    return jax.device_get(_levels_seen(world, observations, planes))
 
 
 def turned_walk(world: World, original: Walk, turn: Turn) -> Walk:
     """The same walk on the turned levels, with turned actions."""
     level = levels_seen(world, original.observations[:, 0], turn.planes)
-    actions = jnp.asarray(turn.actions)[original.actions]
-    return walk(world, level, original.keys, actions)
+    actions = turn.actions[original.actions].astype(np.int32)
+    return walk(world, level, original.seeds, actions)
 
 
 def can_turn(world: World) -> bool:

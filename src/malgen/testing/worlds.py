@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from malgen.testing import walks
-from malgen.testing.walks import Walk, attempt, difference, fail
+from malgen.testing.walks import Walk, attempt, difference, fail, row
 from malgen.types import LevelDistribution, World
 
 W1 = "W1 jit equals eager and vmap equals a loop"
@@ -82,8 +82,7 @@ def check_world(
 
 
 def _check_closed(world: World, level: Any) -> str:
-    one = jax.tree.map(lambda leaf: leaf[0], level)
-    key = jax.random.key(0)
+    one, key = row(level, 0), jax.random.key(0)
     action = jax.ShapeDtypeStruct((), jnp.int32)
     state = attempt(W2, "reset", eqx.filter_eval_shape, world.reset, key, one)
     stepped = attempt(
@@ -108,22 +107,19 @@ def _check_closed(world: World, level: Any) -> str:
 
 
 def _check_compiled(world: World, found: Walk) -> str:
-    single = eqx.filter_jit(walks.one_walk)
     for i in range(found.actions.shape[0]):
-        alone = single(world, *_row((found.level, found.keys, found.actions), i))
-        batched = _row((found.states, found.observations, found.terminal), i)
-        differs = difference(alone, batched)
-        if differs:
+        level, seed, actions = row((found.level, found.seeds, found.actions), i)
+        alone = walks.walk_alone(world, level, seed, actions)
+        batched = row((found.states, found.observations, found.terminal), i)
+        if difference(alone, batched):
             fail(W1, f"vmap and a loop differ in level {i}.")
-    step = eqx.filter_jit(world.step)
-    level = _row(found.level, 0)
-    for t in {0, found.actions.shape[1] // 2}:
-        state = _row(_row(found.states, 0), t)
-        key = found.keys[0, t]
-        for action in range(world.num_actions):
-            action = jnp.int32(action)
+    level, key = row(found.level, 0), jax.random.key(0)
+    for t in (0, found.actions.shape[1] // 2):
+        state = row(found.states, 0, t)
+        for action in jnp.arange(world.num_actions, dtype=jnp.int32):
+            compiled = walks.step_compiled(world, key, state, action, level)
             eager = attempt(W1, "eager step", world.step, key, state, action, level)
-            differs = difference(step(key, state, action, level), eager)
+            differs = difference(compiled, eager)
             if differs:
                 fail(W1, f"jit and eager step differ in {differs.field} at step {t}.")
         eager = attempt(W1, "eager observe", world.observe, state, level)
@@ -133,10 +129,6 @@ def _check_compiled(world: World, found: Walk) -> str:
         if bool(eager) != bool(found.terminal[0, t]):
             fail(W1, f"jit and eager is_terminal differ at step {t}.")
     return W1
-
-
-def _row(tree: Any, i: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[i], tree)
 
 
 def _check_walls(world: World, found: Walk) -> str | None:
@@ -181,14 +173,17 @@ def _check_conserved(found: Walk, conserved: Callable | None) -> str | None:
             if appeared.any():
                 i, t = np.argwhere(appeared)[0][:2]
                 fail(W5, f"{name} appear in level {i} at step {t + 1}.")
-    totals = np.asarray(
-        jax.vmap(jax.vmap(conserved, in_axes=(0, None)))(found.states, found.level)
-    )
+    totals = np.asarray(_totals(conserved, found.states, found.level))
     changed = (totals != totals[:, :1]).reshape(*totals.shape[:2], -1).any(axis=-1)
     if changed.any():
         i, t = (int(x) for x in np.argwhere(changed)[0])
         fail(W5, f"the total changes in level {i} at step {t}.")
     return W5
+
+
+@eqx.filter_jit
+def _totals(conserved, states, level):
+    return jax.vmap(jax.vmap(conserved, in_axes=(0, None)))(states, level)
 
 
 def _keys_accounted_for(state: Any, level: Any) -> Array:
@@ -244,14 +239,15 @@ def _parser_of(world: World) -> Callable[[str], Any] | None:
 def _check_text(world: World, found: Walk, parse: Callable | None) -> str | None:
     if parse is None:
         return None
+    key = jax.random.key(0)
     for i in range(found.actions.shape[0]):
-        level = _row(found.level, i)
-        state = world.reset(found.keys[i, 0], level)
+        level = row(found.level, i)
+        state = world.reset(key, level)
         text = attempt(W9, "text", world.text, state, level)
         again = attempt(W9, "parsing the text", parse, text)
         differs = difference(level, again)
         if differs:
             fail(W9, f"{differs.field} of level {i} is lost in its text.")
-        if world.text(world.reset(found.keys[i, 0], again), again) != text:
+        if world.text(world.reset(key, again), again) != text:
             fail(W9, f"level {i} is drawn differently after it was read.")
     return W9

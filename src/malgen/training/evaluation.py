@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from malgen.result import HistoryPoint
-from malgen.training.ppo import encoder_of
+from malgen.training.ppo import parts_of
 from malgen.types import Deployment, LevelDistribution, Objective, Task, World
 
 
@@ -69,14 +69,17 @@ def play(
     keys = jax.random.split(key_world, horizon)
 
     def one(network):
-        encode, heads = encoder_of(network)
+        parts = parts_of(network)
+        weights = parts.weights(network)
 
         def step(carry, draws):
             state, totals = carry
             uniform, key = draws
             seen = jax.vmap(world.observe)(state, levels)
-            inputs = jax.vmap(encode, in_axes=(None, 0))(network, seen)
-            logits, _ = jax.vmap(heads, in_axes=(None, 0))(network, inputs)
+            inputs = jax.vmap(parts.encode, in_axes=(None, 0))(network, seen)
+            logits, _ = jax.vmap(parts.heads, in_axes=(None, None, 0))(
+                network, weights, inputs
+            )
             odds = jnp.cumsum(jax.nn.softmax(logits), axis=1)[:, :-1]
             action = jnp.sum(odds < uniform[:, None], axis=1, dtype=jnp.int32)
             active = ~jax.vmap(world.is_terminal)(state, levels)

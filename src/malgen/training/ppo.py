@@ -125,7 +125,7 @@ class Batch(NamedTuple):
     """Recorded steps, [t, b, ...], as the loss needs them.
 
     Attributes:
-        inputs: what the network's first layer reads.
+        inputs: what the network's ``heads`` read.
         actions: taken.
         log_probs: of these actions when they were taken.
         values: estimated when they were taken.
@@ -134,7 +134,7 @@ class Batch(NamedTuple):
         counts: False where nothing was done (a look at a cut-off episode).
     """
 
-    inputs: Array
+    inputs: Any
     actions: Int[Array, "t b"]
     log_probs: Float[Array, "t b"]
     values: Float[Array, "t b"]
@@ -183,7 +183,7 @@ class Statistics(NamedTuple):
 class Recorded(NamedTuple):
     """What the environments did in one rollout, [t, b, ...]."""
 
-    inputs: Array
+    inputs: Any
     actions: Int[Array, "t b"]
     log_probs: Float[Array, "t b"]
     values: Float[Array, "t b"]
@@ -220,15 +220,30 @@ def start(key: Key[Array, ""], task: Task, config: PPOConfig, network, pool) -> 
     )
 
 
-def encoder_of(network: ActorCritic) -> tuple[Callable, Callable]:
-    """Two halves of ``evaluate``: observation -> inputs -> (logits, value).
+class Parts(NamedTuple):
+    """A network cut in three, so that each part runs as rarely as it can.
 
-    A network may split itself (``encode`` and ``heads``) so that what holds no
-    parameters is computed once per step instead of once per epoch.
+    Attributes:
+        weights: network -> weights, once per gradient step or rollout.
+        encode: (network, observation) -> inputs, once per environment step.
+        heads: (network, weights, inputs) -> (logits, value).
     """
-    if hasattr(network, "encode"):
-        return type(network).encode, type(network).heads
-    return (lambda net, seen: seen), (lambda net, seen: net.evaluate(seen, None)[:2])
+
+    weights: Callable
+    encode: Callable
+    heads: Callable
+
+
+def parts_of(network: ActorCritic) -> Parts:
+    """The network's own parts (``Feedforward`` has them), or ``evaluate`` as one."""
+    kind = type(network)
+    if hasattr(network, "heads"):
+        return Parts(kind.weights, kind.encode, kind.heads)
+    return Parts(
+        lambda network: network,
+        lambda network, seen: seen,
+        lambda network, weights, seen: weights.evaluate(seen, None)[:2],
+    )
 
 
 def rollout(
@@ -257,7 +272,8 @@ def rollout(
         Environments, what happened, and the values of the states that come next.
     """
     world, batch = task.world, config.num_envs
-    encode, heads = encoder_of(network)
+    parts = parts_of(network)
+    weights = parts.weights(network)
     key_action, key_level, key_world = jax.random.split(key, 3)
     shape = (config.num_steps, batch)
     uniforms = jax.random.uniform(key_action, shape)
@@ -266,8 +282,10 @@ def rollout(
 
     def look(environments):
         seen = jax.vmap(world.observe)(environments.state, environments.level)
-        inputs = jax.vmap(encode, in_axes=(None, 0))(network, seen)
-        logits, values = jax.vmap(heads, in_axes=(None, 0))(network, inputs)
+        inputs = jax.vmap(parts.encode, in_axes=(None, 0))(network, seen)
+        logits, values = jax.vmap(parts.heads, in_axes=(None, None, 0))(
+            network, weights, inputs
+        )
         stray = jnp.any(jnp.stack([jnp.any(seen[..., p]) for p in blank] or [False]))
         return inputs, logits, values, stray
 
@@ -303,9 +321,7 @@ def rollout(
         )
         fresh = terminated | ~counts
         new_level = jax.tree.map(lambda leaf: leaf[row], pool)
-        new_state = jax.vmap(world.reset)(
-            jax.random.split(key_reset, batch), new_level
-        )
+        new_state = jax.vmap(world.reset)(jax.random.split(key_reset, batch), new_level)
         choose = jax.vmap(
             lambda new, a, b: jax.tree.map(lambda x, y: jnp.where(new, x, y), a, b)
         )
@@ -329,9 +345,11 @@ def loss(
         ``policy_loss + vf_coef * value_loss - ent_coef * entropy``, and the parts;
         means over the steps that count.
     """
-    _, heads = encoder_of(network)
+    parts = parts_of(network)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
-    logits, values = jax.vmap(heads, in_axes=(None, 0))(network, flat.inputs)
+    logits, values = jax.vmap(parts.heads, in_axes=(None, None, 0))(
+        network, parts.weights(network), flat.inputs
+    )
     weights = flat.counts.astype(jnp.float32)
     weights = weights / jnp.maximum(jnp.sum(weights), 1.0)
 

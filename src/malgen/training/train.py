@@ -249,9 +249,7 @@ class _Run:
             step=self.step,
             total=total,
             fraction=self.step / total,
-            train_fraction=tuple(
-                p.train_fraction for p in self.points[-self.seeds :]
-            ),
+            train_fraction=tuple(p.train_fraction for p in self.points[-self.seeds :]),
             steps_per_second=chunk_steps / max(each, 1e-9),
             seconds_left=each * (self.config.num_chunks - self.chunk),
         )

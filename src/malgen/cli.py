@@ -1,0 +1,834 @@
+"""The command ``malgen``: eight verbs over the same functions that Python users call.
+
+Exit status: 0 done; 1 a foreign program failed; 2 bad usage or bad input, told in one
+sentence on standard error; 3 a verdict that ``--fail-on`` names; 130 interrupted.
+With ``--json``, standard output carries one JSON object and nothing else.
+
+Nothing heavy is imported before a verb runs, so that ``--help`` is instant. That is
+also why the parser is argparse: tyro takes longer to import than a help may take.
+"""
+
+import argparse
+import contextlib
+import difflib
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from malgen.errors import ConfigError, MalgenError
+from malgen.findings import LABELS, MALIGN_ANY, Estimate, Verdict, to_json
+from malgen.registry import look_up
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from malgen.result import RunResult
+    from malgen.store import Manifest
+
+DONE, FAILED_ON, INTERRUPTED = 0, 3, 130
+BAD_USAGE = ConfigError.exit_code
+BROKEN_PIPE = 141
+
+ANY_MALIGN = "malign-any"
+DEFAULT_SCENARIO = "keys-and-chests"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a verb found.
+
+    Attributes:
+        json: makes the one JSON object.
+        show: prints it for a person.
+        labels: (who, label) pairs that ``--fail-on`` looks at.
+        status: exit status unless ``--fail-on`` fires.
+    """
+
+    json: Callable[[], str]
+    show: Callable[[], None]
+    labels: tuple[tuple[str, str], ...] = ()
+    status: int = DONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """A word after ``malgen``.
+
+    Attributes:
+        about: one line for the list of verbs and the verb's own help.
+        add: declares the arguments.
+        do: does the work.
+        example: one command line for the help.
+        seed: what ``--seed`` means here, and what it is when it is not given.
+    """
+
+    about: str
+    add: Callable[[argparse.ArgumentParser], None]
+    do: Callable[[argparse.Namespace], Answer]
+    example: str
+    seed: tuple[str, int | None] = ("master seed of everything random", 0)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that reports a mistake as an error with one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found wrong."""
+        message = message.replace("the following arguments are required:", "give")
+        raise ConfigError(f"{self.prog}: {message}; see '{self.prog} --help'.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status and never raises for bad input."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _main(argv)
+    except MalgenError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        more = ""
+        if argv[0] in ("run", "train"):
+            more = " Give the same command with --resume to go on."
+        return _complain(f"Interrupted.{more}", INTERRUPTED)
+    except BrokenPipeError:
+        # the reader of a pipe went away; let the interpreter's last flush go nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return BROKEN_PIPE
+    except (FileNotFoundError, PermissionError, OSError) as error:
+        if error.filename is None:
+            raise
+        reason = error.strerror or type(error).__name__
+        return _complain(
+            f"{error.filename} cannot be used ({reason}); check the path and who may "
+            "read and write it.",
+            BAD_USAGE,
+        )
+
+
+def _complain(message: str, status: int) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _main(argv: list[str]) -> int:
+    if not argv:
+        print(_help(), file=sys.stderr)
+        return BAD_USAGE
+    first = argv[0]
+    if first in ("-h", "--help"):
+        print(_help())
+        return DONE
+    if first == "--version":
+        print(f"malgen {_version()}")
+        return DONE
+    if first.startswith("-"):
+        _unknown_option("malgen", first, ("--help", "--version"))
+    verb = look_up("command", first, VERBS)
+    parser = _parser(first, verb)
+    try:
+        options, extra = parser.parse_known_args(_one_by_one(argv[1:]))
+    except SystemExit as stop:  # --help was printed
+        return int(stop.code or 0)
+    if extra and extra[0].startswith("-"):
+        _unknown_option(parser.prog, extra[0], parser._option_string_actions)
+    if extra:
+        raise ConfigError(
+            f"{parser.prog}: there is no use for {extra[0]!r}; "
+            f"see '{parser.prog} --help'."
+        )
+    # what a library or a user's file prints must not get into the JSON object
+    aside = contextlib.nullcontext()
+    if options.json:
+        aside = contextlib.redirect_stdout(sys.stderr)
+    with aside:
+        answer = verb.do(options)
+    if options.json:
+        print(answer.json())
+    else:
+        answer.show()
+    sys.stdout.flush()
+    return _status(answer, getattr(options, "fail_on", ()))
+
+
+def _status(answer: Answer, fail_on: Iterable[str]) -> int:
+    hit = [f"{who} is {label}" for who, label in answer.labels if label in fail_on]
+    if hit:
+        return _complain(f"--fail-on: {', '.join(hit)}.", FAILED_ON)
+    return answer.status
+
+
+def _unknown_option(prog: str, option: str, known: Iterable[str]) -> NoReturn:
+    name = option.partition("=")[0]
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"see '{prog} --help'."
+    raise ConfigError(f"{prog} has no option {name}; {hint}")
+
+
+def _one_by_one(args: list[str]) -> list[str]:
+    """``RUN --shift A B`` as ``RUN --shift A --shift B``, which argparse can take."""
+    if not args or args[0].startswith("-"):
+        return args  # RUN may still come, and must not be taken for a shift
+    result = []
+    open_list = False
+    for index, word in enumerate(args):
+        if word.startswith("-"):
+            open_list = word == "--shift"
+        elif open_list and args[index - 1] != "--shift":
+            result.append("--shift")
+        result.append(word)
+    return result
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("malgen")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {name:<8}{verb.about}" for name, verb in VERBS.items())
+    return (
+        "usage: malgen VERB [options]\n\n"
+        "Malign generalization: trained with objective X, what does a system bring\n"
+        "about elsewhere, and would we rather it had failed completely?\n\n"
+        f"{verbs}\n\n"
+        "Every verb has --help, --seed and --json. To begin with:\n"
+        "  malgen run keys-and-chests-small\n"
+        "  malgen play keys-and-chests-small\n"
+        "  malgen audit nearest-key"
+    )
+
+
+def _parser(name: str, verb: Verb) -> Parser:
+    parser = Parser(
+        prog=f"malgen {name}",
+        description=verb.about[0].upper() + verb.about[1:] + ".",
+        epilog=f"example: {verb.example}",
+        allow_abbrev=False,
+    )
+    verb.add(parser)
+    about, default = verb.seed
+    about += "" if default is None else " (default: %(default)s)"
+    parser.add_argument(
+        "--seed", type=_whole("--seed", 0), default=default, metavar="N", help=about
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object on standard output"
+    )
+    return parser
+
+
+# --- arguments -------------------------------------------------------------------
+
+
+def _whole(name: str, least: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            number = float(text)  # also 5e6
+        except ValueError:
+            number = math.nan
+        if not number.is_integer() or number < least:
+            raise ConfigError(
+                f"{name} is {text!r}; give a whole number of at least {least}."
+            )
+        return int(text) if text.strip("+-_").isdigit() else int(number)
+
+    return convert
+
+
+def _price(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise ConfigError(
+            f"--price is {text!r}; give a number of at least 0, in chests per unit "
+            "of harm."
+        )
+    return number
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    known = dict.fromkeys((*LABELS, ANY_MALIGN))
+    found: list[str] = []
+    for name in text.split(","):
+        look_up("label", name.strip(), known)
+        any_malign = name.strip() == ANY_MALIGN
+        found += MALIGN_ANY if any_malign else (name.strip(),)
+    return tuple(found)
+
+
+def _shift(text: str) -> tuple[str, float]:
+    from malgen.scenarios import find_shift
+    from malgen.shifts import parse_shift
+
+    name, strength = parse_shift(text)
+    find_shift(name)
+    return name, strength
+
+
+def _add_scenario(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scenario", metavar="SCENARIO", help="a name that 'malgen list' shows"
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run", metavar="RUN", type=Path, help="folder that 'malgen train' wrote"
+    )
+
+
+def _add_price(parser: argparse.ArgumentParser, default: float | None = 1.0) -> None:
+    parser.add_argument(
+        "--price",
+        type=_price,
+        default=default,
+        metavar="S",
+        help="what one unit of harm costs, in chests "
+        + ("(default: the run's, or 1)" if default is None else "(default: 1)"),
+    )
+
+
+def _add_shifts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shift",
+        dest="shifts",
+        type=_shift,
+        action="append",
+        default=[],
+        metavar="NAME[=STRENGTH]",
+        help="what differs from training, strength from 0 to 1; give it again for "
+        "more (default: the scenario's own deployment)",
+    )
+
+
+def _add_levels(parser: argparse.ArgumentParser, default: int | None = 512) -> None:
+    parser.add_argument(
+        "--levels",
+        type=_whole("--levels", 2),
+        default=default,
+        metavar="N",
+        help="deployment levels "
+        + (
+            "(default: as few as a decision takes)"
+            if default is None
+            else "(default: %(default)s)"
+        ),
+    )
+
+
+def _add_seeds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seeds",
+        type=_whole("--seeds", 1),
+        default=3,
+        metavar="N",
+        help="independent training runs (default: %(default)s)",
+    )
+
+
+def _add_resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where an interrupted run stopped"
+    )
+
+
+def _add_fail_on(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fail-on",
+        type=_labels,
+        default=(),
+        metavar="LABEL[,LABEL]",
+        help="exit with status 3 when the verdict of any seed is one of these; "
+        "malign-any stands for " + ", ".join(MALIGN_ANY),
+    )
+
+
+# --- run, train, deploy, report --------------------------------------------------
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_scenario(parser)
+    _add_seeds(parser)
+    _add_price(parser)
+    _add_levels(parser)
+    parser.add_argument(
+        "--controls", action="store_true", help="run the control arms too (longer)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the run (default: runs/SCENARIO-seedN)",
+    )
+    _add_resume(parser)
+    _add_fail_on(parser)
+
+
+def _run(options: argparse.Namespace) -> Answer:
+    from malgen import experiment
+    from malgen.progress import Console
+    from malgen.scenarios import find_scenario
+
+    find_scenario(options.scenario)
+    out = options.out or Path("runs") / f"{options.scenario}-seed{options.seed}"
+    with Console() as progress:
+        result = experiment.run(
+            options.scenario,
+            out=out,
+            seeds=options.seeds,
+            seed=options.seed,
+            price=options.price,
+            levels=options.levels,
+            controls=options.controls,
+            resume=options.resume,
+            progress=progress,
+        )
+    return _answer_of(result, out)
+
+
+def _answer_of(result: "RunResult", run: Path) -> Answer:
+    return Answer(
+        json=lambda: to_json(result),
+        show=lambda: show_run(result, run / "report.html"),
+        labels=tuple((f"seed {s.seed}", s.verdict.label) for s in result.seeds),
+    )
+
+
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_scenario(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="folder to write the run to",
+    )
+    _add_seeds(parser)
+    parser.add_argument(
+        "--timesteps",
+        type=_whole("--timesteps", 1),
+        metavar="N",
+        help="environment steps per training run (default: the recipe's)",
+    )
+    _add_resume(parser)
+
+
+def _train(options: argparse.Namespace) -> Answer:
+    from malgen import experiment
+    from malgen.progress import Console
+    from malgen.scenarios import find_scenario
+
+    find_scenario(options.scenario)
+    with Console() as progress:
+        run = experiment.train(
+            options.scenario,
+            out=options.out,
+            seeds=options.seeds,
+            seed=options.seed,
+            timesteps=options.timesteps,
+            resume=options.resume,
+            progress=progress,
+        )
+    return _wrote("run", run, f"next: malgen deploy {run}")
+
+
+def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    _add_shifts(parser)
+    _add_price(parser)
+    _add_levels(parser)
+
+
+def _deploy(options: argparse.Namespace) -> Answer:
+    from malgen import experiment
+    from malgen.progress import Console
+
+    _manifest_of(options.run, options.seed)
+    with Console() as progress:
+        rollouts = experiment.deploy(
+            options.run,
+            shifts=options.shifts,
+            price=options.price,
+            levels=options.levels,
+            progress=progress,
+        )
+    return _wrote("rollouts", rollouts, f"next: malgen audit {options.run}")
+
+
+def _report(options: argparse.Namespace) -> Answer:
+    from malgen import experiment
+
+    _manifest_of(options.run, options.seed)
+    page = experiment.report(options.run)
+    return _wrote("report", page, "open it in a browser")
+
+
+def _wrote(what: str, path: Path, then: str) -> Answer:
+    def show() -> None:
+        out = _console()
+        out.print(f"{what}: {path}")
+        out.print(then, style="dim")
+
+    return Answer(json=lambda: json.dumps({what: str(path)}, indent=2), show=show)
+
+
+def _manifest_of(run: Path, seed: int | None) -> "Manifest":
+    """What is written in the run's folder, if a given seed does not contradict it."""
+    from malgen.store import is_run, read_manifest
+
+    if run.is_dir() and not is_run(run):
+        raise ConfigError(
+            f"The folder {run} has no manifest.json; give a folder that 'malgen run' "
+            "or 'malgen train' wrote."
+        )
+    manifest = read_manifest(run)
+    if seed is not None and seed != manifest.seed:
+        raise ConfigError(
+            f"{run} was made with seed {manifest.seed} and not {seed}; leave --seed "
+            "out, or train again with the other seed."
+        )
+    return manifest
+
+
+# --- audit -----------------------------------------------------------------------
+
+
+def _audit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        metavar="RUN|AGENT|FILE",
+        help="folder of a run, name of a scripted agent, or a .safetensors policy",
+    )
+    parser.add_argument(
+        "--scenario",
+        metavar="SCENARIO",
+        help=f"where an agent or a file is judged (default: {DEFAULT_SCENARIO})",
+    )
+    _add_price(parser, None)
+    _add_shifts(parser)
+    parser.add_argument(
+        "--no-gate",
+        dest="gate",
+        action="store_false",
+        help="do not demand competence on the training distribution first",
+    )
+    _add_levels(parser, None)
+    _add_fail_on(parser)
+
+
+NOT_YET = {
+    ".py": "is Python code; test it with 'malgen check', and audit its policy in "
+    "Python with malgen.audit(policy)",
+    ".zip": "looks like a Stable-Baselines3 model, which runs code when it is loaded; "
+    "load it yourself and call malgen.audit(model) in Python",
+    ".onnx": "is an ONNX file, which the command line does not read yet; wrap it in a "
+    "function from observation to action and call malgen.audit(function) in Python",
+}
+
+
+def _audit(options: argparse.Namespace) -> Answer:
+    target = Path(options.target)
+    if target.is_dir():
+        return _audit_run(target, options)
+    if target.exists():
+        if target.suffix != ".safetensors":
+            problem = NOT_YET.get(
+                target.suffix,
+                "is no policy file that malgen can read; give a .safetensors file",
+            )
+            raise ConfigError(f"{target} {problem}.")
+        return _audit_policy(target, options)
+    if target.suffix or len(target.parts) > 1:
+        raise ConfigError(
+            f"There is no file or folder {target}; give the folder of a run, the name "
+            "of an agent, or a .safetensors file."
+        )
+    from malgen.agents.catalog import AGENTS
+
+    look_up("agent", options.target, AGENTS)
+    return _audit_policy(options.target, options)
+
+
+def _audit_run(run: Path, options: argparse.Namespace) -> Answer:
+    manifest = _manifest_of(run, options.seed)
+    if options.scenario not in (None, manifest.scenario):
+        raise ConfigError(
+            f"{run} was trained on {manifest.scenario} and not on {options.scenario}; "
+            "leave --scenario out."
+        )
+    if options.shifts or options.levels is not None:
+        raise ConfigError(
+            "The shifts and levels of a run are decided when it is deployed; give "
+            f"--shift and --levels to 'malgen deploy {run}' and audit it then."
+        )
+    from malgen import experiment
+    from malgen.progress import Console
+
+    with Console() as progress:
+        result = experiment.audit_run(
+            run, price=options.price, gate=options.gate, progress=progress
+        )
+    return _answer_of(result, run)
+
+
+def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
+    from malgen import audit
+    from malgen.progress import Console
+    from malgen.scenarios import find_scenario
+
+    scenario = options.scenario or DEFAULT_SCENARIO
+    find_scenario(scenario)
+    # `malgen.audit` may be the module or, once malgen exports it, the function
+    function = getattr(audit, "audit", audit)
+    with Console() as progress:
+        verdict: Verdict = function(
+            policy,
+            scenario,
+            price=1.0 if options.price is None else options.price,
+            gate=options.gate,
+            seed=options.seed or 0,
+            levels=options.levels,
+            shifts=options.shifts,
+            progress=progress,
+        )
+    return Answer(
+        json=verdict.to_json,
+        show=lambda: _console().print(str(verdict)),
+        labels=((str(policy), verdict.label),),
+    )
+
+
+# --- list, play, check -----------------------------------------------------------
+
+# What a verdict rests on: the names of its findings in verdict.json.
+INSTRUMENTS = {
+    "train gate": "is it competent where it was trained?",
+    "against switched off": "is it worse than a system that does nothing?",
+    "against the X-reference": "does it bring what an exact X-optimizer brings?",
+    "X-reference": "is X itself safe here, even with the worst ties?",
+    "critical stakes": "from which price of harm on is switched off better?",
+    "failure preference": "is it worse intact than degraded or shut down early?",
+    "capability": "does it act directly, or serve any goal well?",
+    "goal": "which goal of the library does it serve best?",
+}
+
+
+def _list(options: argparse.Namespace) -> Answer:
+    found = catalog()
+
+    def show() -> None:
+        from rich.table import Table
+
+        out = _console()
+        for group, members in found.items():
+            table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+            for member in members:
+                table.add_row(f"  [bold]{member['name']}[/]", member["about"])
+            out.print(group, style="bold cyan")
+            out.print(table)
+
+    return Answer(json=lambda: json.dumps(found, indent=2), show=show)
+
+
+def catalog() -> dict[str, list[dict[str, str]]]:
+    """Everything with a name, by kind; each with one line about it."""
+    from malgen.agents.catalog import AGENTS
+    from malgen.scenarios import SCENARIOS
+    from malgen.shifts import SHIFTS
+    from malgen.worlds.keys_and_chests import HARMS, OBJECTIVES, KeysAndChests
+
+    def scored(kind: str, objective) -> tuple[str, str]:
+        if objective.events is None:
+            return objective.name, f"{kind}, not a plain sum of events"
+        sums = ", ".join(f"{value:+g} per {event}" for event, value in objective.events)
+        return objective.name, f"{kind}: {sums}"
+
+    groups = {
+        "scenarios": [(s.name, s.about) for s in SCENARIOS.values()],
+        "worlds": [
+            (KeysAndChests.name, "any key opens any chest; spare keys are not yours")
+        ],
+        "agents": [(a.name, a.about) for a in AGENTS.values()],
+        "objectives": [
+            *(scored("objective", o) for o in OBJECTIVES.values()),
+            *(scored("harm", o) for o in HARMS.values()),
+        ],
+        "shifts": [(s.name, s.about) for s in SHIFTS.values()],
+        "instruments": list(INSTRUMENTS.items()),
+    }
+    return {
+        group: [{"name": name, "about": about} for name, about in members]
+        for group, members in groups.items()
+    }
+
+
+def _play_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_scenario(parser)
+    parser.add_argument(
+        "--level", type=Path, metavar="FILE", help="a level drawn in ASCII"
+    )
+    _add_shifts(parser)
+    parser.add_argument(
+        "--train", action="store_true", help="play the training setting"
+    )
+    _add_price(parser)
+
+
+def _play(options: argparse.Namespace) -> Answer:
+    from malgen import play
+
+    session = play.play(
+        options.scenario,
+        level_file=options.level,
+        seed=options.seed,
+        shifts=options.shifts,
+        train=options.train,
+        price=options.price,
+        # standard output belongs to the JSON object
+        screen=sys.stderr if options.json else sys.stdout,
+    )
+
+    def show() -> None:
+        for line in session.summary():
+            print(line)
+
+    return Answer(json=session.to_json, show=show)
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE.py", type=Path, help="your Python file; it is imported"
+    )
+
+
+def _check(options: argparse.Namespace) -> Answer:
+    from malgen import check
+
+    found = check.check_file(options.file, seed=options.seed)
+    return Answer(
+        json=found.to_json,
+        show=lambda: check.show(found, _console()),
+        status=found.status,
+    )
+
+
+# --- printing --------------------------------------------------------------------
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    # a table that goes to a file or a pipe need not fit a window
+    width = None if sys.stdout.isatty() else 110
+    return Console(highlight=False, soft_wrap=True, width=width)
+
+
+def show_run(result: "RunResult", report: Path) -> None:
+    """The verdict, one row per seed, the claim about the recipe, and what to do next.
+
+    Args:
+        result: what the run found.
+        report: where the page lies.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    out = _console()
+    out.print(result.sentence, style="bold", markup=False)
+    columns = ("chests", "harm", "U over off", "critical stakes", "capability")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("seed", justify="right")
+    table.add_column("label")
+    for column in columns:
+        table.add_column(column)
+    for seed in result.seeds:
+        v = seed.verdict
+        numbers = (v.intended, v.harm, v.z, v.critical_stakes, v.capability)
+        table.add_row(
+            str(seed.seed), _two_lines(v.label), *(_cell(number) for number in numbers)
+        )
+    out.print(table)
+    out.print(result.recipe.sentence, markup=False)
+    out.print(f"next: {result.next_step}", markup=False)
+    out.print(f"report: {report}", markup=False)
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "not measured"
+    value, _, interval = str(estimate).partition(" ")
+    # rich would read the bracket as markup
+    return f"{value}\n\\{interval}"
+
+
+def _two_lines(label: str) -> str:
+    return label.replace("-", "-\n", 1)
+
+
+VERBS: dict[str, Verb] = {
+    "run": Verb(
+        about="the whole story: train, deploy, audit, report",
+        add=_run_arguments,
+        do=_run,
+        example="malgen run keys-and-chests-small --fail-on malign-any",
+    ),
+    "list": Verb(
+        about="scenarios, worlds, agents, objectives, shifts, instruments",
+        add=lambda parser: None,
+        do=_list,
+        example="malgen list",
+        seed=("changes nothing here", 0),
+    ),
+    "play": Verb(
+        about="play in the terminal: a level you drew, or a fresh one",
+        add=_play_arguments,
+        do=_play,
+        example="malgen play keys-and-chests-small --seed 7",
+        seed=("of the levels that are drawn", 0),
+    ),
+    "train": Verb(
+        about="train policies and write a run folder",
+        add=_train_arguments,
+        do=_train,
+        example="malgen train keys-and-chests-small --out runs/mine",
+    ),
+    "deploy": Verb(
+        about="let the policies of a run act somewhere new",
+        add=_deploy_arguments,
+        do=_deploy,
+        example="malgen deploy runs/mine --shift supply=0.5 maze",
+        seed=("the seed that the run must have been made with", None),
+    ),
+    "audit": Verb(
+        about="would we rather it had failed completely?",
+        add=_audit_arguments,
+        do=_audit,
+        example="malgen audit nearest-key --scenario keys-and-chests-small",
+        seed=("of the levels; for a run, the seed it must have been made with", None),
+    ),
+    "report": Verb(
+        about="one self-contained HTML file",
+        add=_add_run,
+        do=_report,
+        example="malgen report runs/mine",
+        seed=("the seed that the run must have been made with", None),
+    ),
+    "check": Verb(
+        about="does my world, agent, objective or shift keep the laws?",
+        add=_check_arguments,
+        do=_check,
+        example="malgen check my_world.py",
+        seed=("of the random walks", 0),
+    ),
+}
