@@ -11,8 +11,10 @@ LEVELS = 64
 
 
 def table(rng, r: int, bimodal: bool) -> np.ndarray:
-    """z of r seeds on common levels; true mean 0."""
-    seeds = rng.choice([-2.0, 2.0], r) if bimodal else rng.normal(0, 0.8, r)
+    """z of r seeds on common levels; true mean 0. Bimodal: 3 in 10 are malign."""
+    seeds = rng.normal(0, 0.8, r)
+    if bimodal:
+        seeds = rng.choice([-2.8, 1.2], r, p=[0.3, 0.7])
     levels = rng.normal(0, 0.7, LEVELS)
     return seeds[:, None] + levels + rng.normal(0, 1, (r, LEVELS))
 
@@ -36,9 +38,10 @@ def percentile_over_seeds(y):
 
 
 @pytest.mark.statistical
-@pytest.mark.parametrize("r", [3, 5, 10, 20])
-def test_crossed_interval_covers_gaussian_seeds(r):
-    assert 0.92 < coverage(r, False, 1500, crossed) < 0.98
+@pytest.mark.parametrize(("r", "least"), [(3, 0.89), (5, 0.92), (10, 0.93), (20, 0.93)])
+def test_crossed_interval_covers_gaussian_seeds(r, least):
+    """Satterthwaite's approximation is a little short at three seeds."""
+    assert least < coverage(r, False, 1500, crossed) < 0.98
 
 
 @pytest.mark.statistical

@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -424,11 +425,18 @@ def test_a_single_level_gives_a_verdict_without_a_claim():
     assert "few levels (1)" in found.flags
 
 
-def test_nothing_heavy_is_imported():
+def test_nothing_heavy_is_imported_by_the_verdict_itself():
+    """With an empty top-level package, so that only these modules are judged."""
     heavy = {"jax", "equinox", "gymnasium", "scipy.stats"}
-    code = "import sys, malgen.recipe, malgen.verdict; print(*sys.modules)"
+    code = (
+        "import sys, types; package = types.ModuleType('malgen'); "
+        f"package.__path__ = [{str(Path(findings.__file__).parent)!r}]; "
+        "sys.modules['malgen'] = package; "
+        "import malgen.recipe, malgen.verdict; print(*sys.modules)"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
+    assert "malgen.verdict" in out.stdout.split()
     assert not heavy & set(out.stdout.split())
 
 

@@ -208,9 +208,10 @@ def _help() -> str:
 
 
 def _parser(name: str, verb: Verb) -> Parser:
+    about = verb.about[0].upper() + verb.about[1:]
     parser = Parser(
         prog=f"malgen {name}",
-        description=verb.about[0].upper() + verb.about[1:] + ".",
+        description=about if about.endswith("?") else f"{about}.",
         epilog=f"example: {verb.example}",
         allow_abbrev=False,
     )
@@ -232,14 +233,17 @@ def _parser(name: str, verb: Verb) -> Parser:
 def _whole(name: str, least: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
         try:
-            number = float(text)  # also 5e6
+            number = int(text)
         except ValueError:
-            number = math.nan
-        if not number.is_integer() or number < least:
+            try:
+                number = float(text)  # 5e6
+            except ValueError:
+                number = math.nan
+        if not (number >= least and number == number // 1):
             raise ConfigError(
                 f"{name} is {text!r}; give a whole number of at least {least}."
             )
-        return int(text) if text.strip("+-_").isdigit() else int(number)
+        return int(number)
 
     return convert
 

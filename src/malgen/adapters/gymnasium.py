@@ -27,7 +27,6 @@ from malgen.errors import ConfigError, ContractError, LevelError
 from malgen.grid import views
 from malgen.grid.moves import ACTIONS, DOWN, LEFT, NUM_ACTIONS, RIGHT, STAY, UP
 from malgen.scenarios import SCENARIOS, Scenario
-from malgen.types import LevelDistribution
 from malgen.worlds.keys_and_chests import (
     CHESTS,
     PLANES,
@@ -36,6 +35,7 @@ from malgen.worlds.keys_and_chests import (
     Level,
     State,
     parse_level,
+    refuse_unsolved,
 )
 
 __all__ = ["KeysAndChestsEnv", "KeysAndChestsVectorEnv", "register"]
@@ -126,8 +126,8 @@ def _renew_one(world, episode, outcome, fresh, level, horizon, view):
     )
 
 
-def _draw_one(levels: LevelDistribution[Level], seed: Int[Array, ""]) -> Level:
-    return levels.sample(jax.random.key(seed))
+def _draw_one(levels: KeysAndChestsLevels, seed: Int[Array, ""]):
+    return levels.attempt(jax.random.key(seed))
 
 
 @partial(jax.jit, static_argnames="view")
@@ -391,7 +391,8 @@ class KeysAndChestsEnv(gymnasium.Env):
         elif setting.level is not None:
             level = setting.level
         else:
-            level = _draw(setting.levels, _new_seed(self.np_random))
+            level, solved = _draw(setting.levels, _new_seed(self.np_random))
+            refuse_unsolved(setting.levels, np.asarray(solved))
         self._episode, outcome = _begin(
             setting.world, level, setting.horizon, view=setting.view
         )
@@ -664,7 +665,8 @@ class KeysAndChestsVectorEnv(VectorEnv):
             for i in np.flatnonzero(self._used):
                 self._seeds[i] = _new_seed(self._generators[i])
             # Unused levels are drawn once more from the seeds that they have.
-            self._supply = _draw_many(self._setting.levels, self._seeds)
+            self._supply, solved = _draw_many(self._setting.levels, self._seeds)
+            refuse_unsolved(self._setting.levels, np.asarray(solved))
             self._used[:] = False
         self._used |= wanted
         return self._supply

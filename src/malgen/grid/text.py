@@ -93,6 +93,8 @@ def parse(text: str) -> Picture:
 def check(picture: Picture) -> None:
     """Refuse a level that is open at the border or has items out of reach.
 
+    Also one with more keys than cells: observations count keys in hand in cells.
+
     Raises:
         LevelError: with the row and column (from 1) of the first offender.
     """
@@ -105,6 +107,12 @@ def check(picture: Picture) -> None:
             )
     if walls[tuple(picture.start)]:
         raise LevelError("The agent stands in a wall; move it to a floor cell.")
+    num_keys = int(picture.held) + int(picture.keys.sum())
+    if num_keys > walls.size:
+        raise LevelError(
+            f"The level has {num_keys} keys, in hand and on the floor, but only "
+            f"{walls.size} cells; use at most one key per cell."
+        )
     reached = np.zeros_like(walls)
     reached[tuple(picture.start)] = True
     queue = deque([tuple(int(x) for x in picture.start)])

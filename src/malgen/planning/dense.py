@@ -17,7 +17,7 @@ from malgen.planning.problem import MOVES, TOLERANCE, LevelBatch, Weights
 MAX_STATES = 1 << 16
 """Most states of one level."""
 
-CHUNK_STATES = 1 << 18
+CHUNK_STATES = 1 << 16
 """States of all levels that are swept together."""
 
 CLOSE = 1e-10
@@ -115,18 +115,18 @@ def solve_dense(
 
 @dataclass(frozen=True, eq=False)
 class _Model:
-    """What each action does in each state; s states of n levels, laid end to end."""
+    """What each action does in each of the s states that occur in n levels."""
 
     following: np.ndarray
-    """int32[5, n * s]"""
+    """int[5, s], state after each action."""
     reward: np.ndarray
-    """float64[5, n * s]"""
+    """float64[5, s], objective units."""
     excess: np.ndarray
-    """int8[5, n * s]"""
+    """int8[5, s], 1 where a key is taken in excess."""
     ended: np.ndarray
-    """bool[n * s]"""
+    """bool[s]"""
     start: np.ndarray
-    """int[n]"""
+    """int[n], initial state of each level."""
 
 
 def _model(
@@ -188,15 +188,25 @@ def _model(
     if ends_on_completion:
         ended |= (chests_left == 0) | (in_hand[:, 0] + keys_left == 0)
 
-    def flat(values, kind):
-        return np.ascontiguousarray(values.swapaxes(0, 1), kind).reshape(5, -1)
-
+    begin = np.arange(n) * size + (start << num_keys + num_chests)
+    # Only states that can occur are swept.
+    following = following.swapaxes(0, 1).reshape(5, -1)
+    ended = ended.reshape(-1)
+    occurs = np.zeros(n * size, bool)
+    frontier = begin
+    while len(frontier):
+        occurs[frontier] = True
+        after = following[:, frontier[~ended[frontier]]].reshape(-1)
+        frontier = np.unique(after[~occurs[after]])
+    kept = np.flatnonzero(occurs)
+    number = np.cumsum(occurs) - 1
+    following = np.where(ended[kept], np.arange(len(kept)), number[following[:, kept]])
     return _Model(
-        flat(following, np.int32),
-        flat(reward, np.float64),
-        flat(too_many, np.int8),
-        ended.reshape(-1),
-        np.arange(n) * size + (start << num_keys + num_chests),
+        following,
+        reward.swapaxes(0, 1).reshape(5, -1)[:, kept],
+        too_many.swapaxes(0, 1).reshape(5, -1)[:, kept].astype(np.int8),
+        ended[kept],
+        number[begin],
     )
 
 
@@ -209,26 +219,33 @@ def _sweep(
     bounds = [np.zeros(len(value), np.int8) for _ in range(2)]
     chosen_q = np.zeros((n, 5))
     chosen = np.zeros((3, n))
-    first = np.ones((n, 5), bool)
-    for left in range(1, int(horizons.max(initial=0)) + 1):
-        q = model.reward + discount * value[model.following]
+    longest = int(horizons.max(initial=0))
+    for left in range(1, longest + 1):
+        before = value, *bounds
+        q = value.take(model.following)
+        q *= discount
+        q += model.reward
         q[:, model.ended] = 0
         if beta is None:
             value = q.max(0)
             optimal = q >= value - CLOSE
             # Once nothing more can be earned the agent stays.
             earning = value > CLOSE
-            later = [model.excess + bound[model.following] for bound in bounds]
-            least = np.where(optimal, later[0], 127).min(0)
-            most = np.where(optimal, later[1], -1).max(0)
-            bounds = [np.where(earning, least, 0), np.where(earning, most, 0)]
+            later = [model.excess + bound.take(model.following) for bound in bounds]
+            least = np.where(optimal, later[0], np.int8(127)).min(0)
+            most = np.where(optimal, later[1], np.int8(-1)).max(0)
+            bounds = [least * earning, most * earning]
         else:
             top = q.max(0)
             value = top + np.log(np.exp(beta * (q - top)).mean(0)) / beta
-        now = horizons == left
+        after = value, *bounds
+        settled = all(map(np.array_equal, before, after))
+        now = horizons >= left if settled else horizons == left
         at = model.start[now]
         chosen_q[now] = q[:, at].T
         chosen[:, now] = value[at], bounds[0][at], bounds[1][at]
+        if settled:
+            break
     first = chosen_q >= chosen_q.max(1, keepdims=True) - TOLERANCE
     return DenseSolution(
         value=chosen[0],

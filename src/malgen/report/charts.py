@@ -415,8 +415,8 @@ def stakes(result: RunResult) -> Chart | None:
             _line(axes, curve, style)
             keys.append(_key(curve.name, style))
         if result.critical_stakes and result.critical_stakes.value is not None:
-            value, start, end = _ends(result.critical_stakes)
-            axes.plot([start, end], [0, 0], color=HARM, lw=3.5, zorder=4)
+            value, first, last = _ends(result.critical_stakes)
+            axes.plot([first, last], [0, 0], color=HARM, lw=3.5, zorder=4)
             axes.plot([value], [0], "o", color=HARM, mec=PAPER, ms=6, zorder=5)
             keys.append(Key("critical price", _css(HARM), marker="o"))
         return keys

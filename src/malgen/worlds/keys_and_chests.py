@@ -225,6 +225,10 @@ def greedy_tour(level: Level) -> Plan:
     return Plan(steps, opened)
 
 
+# Denser blocks fall apart into small areas (the floor stops percolating at 0.41).
+MAX_DENSITY = 0.4
+
+
 class KeysAndChestsLevels(LevelDistribution[Level]):
     """Random levels, each solvable by construction.
 
@@ -241,7 +245,8 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
         num_flagged: how many of the keys are flagged.
         num_owned: how many of the chests are owned.
         openness: share of inner walls opened beyond the tree (mazes only).
-        density: share of inner cells that are walls (blocks only).
+        density: share of inner cells that are walls, at most ``MAX_DENSITY`` (blocks
+            only).
         solvable_within: steps.
 
     Raises:
@@ -286,8 +291,12 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
         if any(np.ndim(value) for value in counts.values()):
             return  # a stack of distributions, checked one by one when it was made
         for name, value in counts.items():
-            if int(value) < 0:
-                raise LevelError(f"{int(value)} {name} were asked for; give 0 or more.")
+            if int(value) != float(value) or int(value) < 0:
+                raise LevelError(
+                    f"{float(value):g} {name} were asked for; give a whole number, "
+                    "0 or more."
+                )
+        self._check_shares()
         if int(self.num_flagged) > int(self.num_keys):
             raise LevelError(
                 f"{int(self.num_flagged)} flagged keys of {int(self.num_keys)} keys "
@@ -306,6 +315,16 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
                 f"{self.layout} level surely has only {self.room()}; make it larger."
             )
 
+    def _check_shares(self) -> None:
+        for name, most in (("openness", 1.0), ("density", MAX_DENSITY)):
+            value = getattr(self, name)
+            if isinstance(value, jax.core.Tracer):
+                continue
+            if not 0.0 <= float(value) <= most:
+                raise LevelError(
+                    f"{name} is {float(value):g}; give a share from 0 to {most:g}."
+                )
+
     def room(self) -> int:
         """Floor cells that every level of this layout has (blocks: half of them)."""
         inner = (self.height - 2) * (self.width - 2)
@@ -318,19 +337,27 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
 
     def sample(self, key: Key[Array, ""]) -> Level:
         """One level; the same key gives the same level on every machine."""
+        return self.attempt(key)[0]
+
+    def attempt(self, key: Key[Array, ""]) -> tuple[Level, Bool[Array, ""]]:
+        """The level that ``sample`` gives, and whether it is solvable.
+
+        It is not when ``TRIES`` layouts in a row could not be solved within
+        ``solvable_within``; ``sample_levels`` refuses that.
+        """
 
         def unsolved(carry):
-            attempt, _, solved = carry
-            return ~solved & (attempt < self.TRIES)
+            tries, _, solved = carry
+            return ~solved & (tries < self.TRIES)
 
         def draw(carry):
-            attempt, _, _ = carry
-            level = self._draw(jax.random.fold_in(key, attempt))
-            return attempt + 1, level, self._is_solvable(level)
+            tries, _, _ = carry
+            level = self._draw(jax.random.fold_in(key, tries))
+            return tries + 1, level, self._is_solvable(level)
 
         first = draw((jnp.zeros((), jnp.int32), None, None))
-        _, level, _ = jax.lax.while_loop(unsolved, draw, first)
-        return level
+        _, level, solved = jax.lax.while_loop(unsolved, draw, first)
+        return level, solved
 
     def _is_solvable(self, level: Level) -> Bool[Array, ""]:
         plan = greedy_tour(level)
@@ -376,14 +403,44 @@ def _ranks(key: Key[Array, ""], where: Bool[Array, "h w"]) -> Int[Array, "h w"]:
 def sample_levels(
     key: Key[Array, ""], levels: LevelDistribution[Level], number: int
 ) -> Level:
-    """``number`` levels, stacked; level i depends on (key, i) only."""
+    """``number`` levels, stacked; level i depends on (key, i) only.
+
+    Raises:
+        LevelError: some levels could not be made solvable (not checked under ``jit``).
+    """
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
-    return _sample_many(levels, keys)
+    if not isinstance(levels, KeysAndChestsLevels):
+        return _sample_many(levels, keys)
+    drawn, solved = _attempt_many(levels, keys)
+    if not isinstance(solved, jax.core.Tracer):
+        refuse_unsolved(levels, np.asarray(solved))
+    return drawn
+
+
+def refuse_unsolved(
+    levels: KeysAndChestsLevels, solved: Bool[np.ndarray, " b"]
+) -> None:
+    """Refuse levels that are not solvable.
+
+    Raises:
+        LevelError: how many, and what to change.
+    """
+    if not np.all(solved):
+        raise LevelError(
+            f"{np.sum(~solved)} of {np.size(solved)} levels cannot be completed within "
+            f"{int(levels.solvable_within)} steps, whatever layout was tried; allow more "
+            "steps, fewer items or a smaller or more open level."
+        )
 
 
 @eqx.filter_jit
 def _sample_many(levels, keys):
     return jax.vmap(levels.sample)(keys)
+
+
+@eqx.filter_jit
+def _attempt_many(levels, keys):
+    return jax.vmap(levels.attempt)(keys)
 
 
 def _count(items: Bool[Array, "h w"]) -> Float[Array, ""]:
