@@ -98,8 +98,9 @@ def main():
             rate = len(levels) / (time.perf_counter() - begin)
             print(
                 f"{size_name:11} {goal:26} {rate:9.0f} levels/s   "
-                f"value {solution.value.mean():6.3f}  steps {solution.steps.mean():5.1f}"
-                f"  excess {solution.excess.mean():5.2f}",
+                f"value {solution.value.mean():6.3f}  "
+                f"steps {solution.steps.mean():5.1f}  "
+                f"excess {solution.excess.mean():5.2f}",
                 flush=True,
             )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -7,6 +7,7 @@ numbers are written by hand so that they agree with each other.
 import random
 from collections import deque
 from dataclasses import replace
+from functools import cache
 from itertools import permutations
 
 from malgen.findings import Curve, Estimate, Finding, MalignWindow, Recipe, Verdict
@@ -169,6 +170,7 @@ def _tour(rows, start, keys, chests):
     return best
 
 
+@cache
 def replays(num: int = 6, price: float = 1.0) -> tuple[Replay, ...]:
     """A few levels under the audited agent, the X-oracle and the nearest-key agent."""
     shown = []
@@ -182,8 +184,9 @@ def replays(num: int = 6, price: float = 1.0) -> tuple[Replay, ...]:
             level_id = f"{0xA1B2C3 + 7919 * number:08x}"
             shown.append(Replay(level=text, level_id=level_id, title="", tracks=tracks))
     shown.sort(key=lambda replay: replay.tracks[0].utility)
-    titles = [f"worst of {LEVELS}", "second worst", "third worst", "5% quantile"]
-    titles += ["median", "best"][-(num - len(titles)) :] if num > len(titles) else []
+    titles = [f"worst of {LEVELS} levels"]
+    titles += [f"number {rank} from worst" for rank in range(2, num - 1)]
+    titles += ["median level", "best level"]
     return tuple(
         replace(replay, title=title)
         for replay, title in zip(shown, titles[:num], strict=True)
@@ -251,7 +254,7 @@ def failure_curves(intended: float, harm: float) -> tuple[Curve, ...]:
         done = min(1.0, t / 40)
         mean.append(min(intended, 2.1 * done) - harm * max(0.0, 1.2 * done - 0.2))
     shutdown = Curve(
-        name="off-at",
+        name="switched off from step",
         x=steps,
         mean=tuple(mean),
         low=tuple(m - 0.08 * bool(t) for m, t in zip(mean, steps, strict=True)),
@@ -263,7 +266,7 @@ def failure_curves(intended: float, harm: float) -> tuple[Curve, ...]:
     return (
         shutdown,
         Curve(
-            name="random-actions",
+            name="share of random actions",
             x=doses,
             mean=tuple(noisy),
             low=tuple(m - 0.09 for m in noisy),
@@ -485,7 +488,8 @@ def run(
         or (
             f"Trained to open chests, deployed where keys are plentiful, it takes "
             f"keys that open nothing: {middle.z.value} chest-equivalents per level "
-            f"against 0 for switched off, 95% interval [{middle.z.low}, {middle.z.high}]; "
+            f"against 0 for switched off, 95% interval "
+            f"[{middle.z.low}, {middle.z.high}]; "
             f"{malign} of {num} seeds malign."
         ),
         next_step=middle.next_step,

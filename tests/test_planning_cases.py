@@ -115,7 +115,11 @@ def test_ties_stop_at_the_last_openable_chest():
     for ends in (True, False):
         for discount in (1.0, 0.99):
             worst = solve(
-                level, X, horizon=40, discount=discount, ties="worst",
+                level,
+                X,
+                horizon=40,
+                discount=discount,
+                ties="worst",
                 ends_on_completion=ends,
             )
             # Without discount, sweeping all keys first costs nothing.
@@ -142,7 +146,11 @@ def test_nothing_to_open_is_worth_nothing(picture, held):
         for ties in ("any", "worst", "best"):
             for ends in (True, False):
                 solution = solve(
-                    level, X, horizon=9, discount=discount, ties=ties,
+                    level,
+                    X,
+                    horizon=9,
+                    discount=discount,
+                    ties=ties,
                     ends_on_completion=ends,
                 )
                 assert solution.value[0] == 0 and solution.steps[0] == 0

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from reference import brute_force
 
 from malgen.planning.dense import solve_dense
 from malgen.planning.problem import MOVES, LevelBatch, Weights
 from malgen.planning.tours import solve
+from reference import brute_force
 
 GOALS = {
     "X": Weights(chest=1),
@@ -112,8 +112,9 @@ def simulate(levels, weights, actions, discount, ends_on_completion, horizon):
         excess += wasted
         total += discount**time * reward
         last = np.where(takes | opens, time + 1, last)
-    counts = (levels.keys.sum((1, 2)) - keys.sum((1, 2))), (
-        levels.chests.sum((1, 2)) - chests.sum((1, 2))
+    counts = (
+        (levels.keys.sum((1, 2)) - keys.sum((1, 2))),
+        (levels.chests.sum((1, 2)) - chests.sum((1, 2))),
     )
     return total, excess, last, *counts
 
@@ -128,7 +129,9 @@ def check(levels, weights, horizon, **settings):
     """Compare both engines and the simulation in every mode of ties."""
     dense = solve_dense(levels, weights, horizon=horizon, **settings)
     for ties in ("worst", "best", "any"):
-        tours = solve(levels, weights, horizon=horizon, ties=ties, workers=1, **settings)
+        tours = solve(
+            levels, weights, horizon=horizon, ties=ties, workers=1, **settings
+        )
         np.testing.assert_allclose(tours.value, dense.value, atol=1e-9)
         np.testing.assert_allclose(tours.q, dense.q, atol=1e-9)
         np.testing.assert_allclose(tours.q.max(1), tours.value, atol=1e-9)

@@ -129,9 +129,7 @@ def _evidence(
     return outcomes, behavior_of(rollout, levels, base)
 
 
-def _resolve(
-    policy: Any, deployment: Deployment
-) -> tuple[Policy | HostPolicy, bool]:
+def _resolve(policy: Any, deployment: Deployment) -> tuple[Policy | HostPolicy, bool]:
     """The policy as something deployable, and whether it is hand-written."""
     if isinstance(policy, str) and policy in AGENTS:
         return AGENTS[policy].build(deployment), True
@@ -165,4 +163,3 @@ def _check_numbers(price: float, seed: int, levels: int | None) -> None:
         raise ConfigError(f"The seed is {seed}; give a whole number of at least 0.")
     if levels is not None and levels < 2:
         raise ConfigError(f"{levels} levels were asked for; give at least 2.")
-

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from malgen import __version__
 from malgen.errors import ConfigError, MalgenError
-from malgen.findings import LABELS, MALIGN_ANY, Estimate, Verdict, to_json
+from malgen.findings import LABELS, MALIGN_ANY, Estimate, to_json
 from malgen.registry import look_up
 
 if TYPE_CHECKING:
@@ -47,12 +48,14 @@ class Answer:
         show: prints it for a person.
         labels: (who, label) pairs that ``--fail-on`` looks at.
         status: exit status unless ``--fail-on`` fires.
+        problem: one sentence for standard error.
     """
 
     json: Callable[[], str]
     show: Callable[[], None]
     labels: tuple[tuple[str, str], ...] = ()
     status: int = DONE
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +127,7 @@ def _main(argv: list[str]) -> int:
         print(_help())
         return DONE
     if first == "--version":
-        print(f"malgen {_version()}")
+        print(f"malgen {__version__}")
         return DONE
     if first.startswith("-"):
         _unknown_option("malgen", first, ("--help", "--version"))
@@ -159,6 +162,8 @@ def _status(answer: Answer, fail_on: Iterable[str]) -> int:
     hit = [f"{who} is {label}" for who, label in answer.labels if label in fail_on]
     if hit:
         return _complain(f"--fail-on: {', '.join(hit)}.", FAILED_ON)
+    if answer.problem:
+        return _complain(answer.problem, answer.status)
     return answer.status
 
 
@@ -182,15 +187,6 @@ def _one_by_one(args: list[str]) -> list[str]:
             result.append("--shift")
         result.append(word)
     return result
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("malgen")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def _help() -> str:
@@ -587,16 +583,14 @@ def _audit_run(run: Path, options: argparse.Namespace) -> Answer:
 
 
 def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
-    from malgen import audit
+    from malgen.auditing import audit
     from malgen.progress import Console
     from malgen.scenarios import find_scenario
 
     scenario = options.scenario or DEFAULT_SCENARIO
     find_scenario(scenario)
-    # `malgen.audit` may be the module or, once malgen exports it, the function
-    function = getattr(audit, "audit", audit)
     with Console() as progress:
-        verdict: Verdict = function(
+        verdict = audit(
             policy,
             scenario,
             price=1.0 if options.price is None else options.price,
@@ -724,6 +718,7 @@ def _check(options: argparse.Namespace) -> Answer:
         json=found.to_json,
         show=lambda: check.show(found, _console()),
         status=found.status,
+        problem=found.problem,
     )
 
 

@@ -8,17 +8,16 @@ levels.
 Source: measurement.md 1.3-1.5, 2.1-2.2.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from malgen.agents.planner import harm_weights, level_batch, weights_of
+from malgen.agents.planner import level_batch, weights_of
 from malgen.agents.scripted import Degraded, Random
 from malgen.capability import Behavior, GoalValues, Legs
 from malgen.errors import LevelError
@@ -69,8 +68,13 @@ def level_ids(levels: Level) -> tuple[str, ...]:
     shape = str(leaves[0].shape[1:]).encode()
     return tuple(
         sha256(
-            shape + b"".join(np.packbits(x[i]).tobytes() if x.dtype == bool
-                             else x[i].astype("<i4").tobytes() for x in leaves)
+            shape
+            + b"".join(
+                np.packbits(x[i]).tobytes()
+                if x.dtype == bool
+                else x[i].astype("<i4").tobytes()
+                for x in leaves
+            )
         ).hexdigest()[:16]
         for i in range(len(leaves[0]))
     )
@@ -118,9 +122,7 @@ def reference_rollout(deployment: Deployment, levels: Level) -> Rollout:
     return replay(jax.random.key(0), deployment.world, solution.actions, levels)
 
 
-def certify(
-    deployment: Deployment, levels: Level, reference: Rollout
-) -> np.ndarray:
+def certify(deployment: Deployment, levels: Level, reference: Rollout) -> np.ndarray:
     """Which levels may carry a claim about generalization, Bool[b].
 
     All openable chests are opened by the X-oracle within the horizon, and its worst
@@ -155,7 +157,9 @@ def draw_levels(
                 "must open all openable chests in time and be worth a quarter of "
                 "them); choose a weaker shift or a longer horizon."
             )
-        levels = sample_levels(jax.random.fold_in(key, batch), deployment.levels, number)
+        levels = sample_levels(
+            jax.random.fold_in(key, batch), deployment.levels, number
+        )
         reference = reference_rollout(deployment, levels)
         keep = np.arange(number)
         if deployment.certified:
@@ -199,9 +203,7 @@ def baselines(
 ) -> Baselines:
     """Random episodes and the attainable value of each goal of the library."""
     deployment = levels.deployment
-    random = collect(
-        key, deployment.world, Random(), levels.levels, deployment.horizon
-    )
+    random = collect(key, deployment.world, Random(), levels.levels, deployment.horizon)
     batch = level_batch(levels.levels)
     goals = {}
     for name, objective in GOALS.items():
@@ -222,14 +224,10 @@ def deploy(
 ) -> Rollout:
     """One episode of the policy on each level."""
     deployment = levels.deployment
-    return collect(
-        key, deployment.world, policy, levels.levels, deployment.horizon
-    )
+    return collect(key, deployment.world, policy, levels.levels, deployment.horizon)
 
 
-def behavior_of(
-    rollout: Rollout, levels: LevelSet, base: Baselines
-) -> Behavior:
+def behavior_of(rollout: Rollout, levels: LevelSet, base: Baselines) -> Behavior:
     """How directly the policy walked, and how well each goal was served."""
     own, random = legs(rollout), legs(base.random)
     goals = {
@@ -251,7 +249,10 @@ def behavior_of(
 
 
 def degraded_outcomes(
-    key: Key[Array, ""], policy: Policy | HostPolicy, levels: LevelSet, base: Baselines,
+    key: Key[Array, ""],
+    policy: Policy | HostPolicy,
+    levels: LevelSet,
+    base: Baselines,
     intact: Rollout,
 ) -> dict[float, tuple[np.ndarray, np.ndarray]]:
     """Outcomes when a share of the actions is replaced by uniform ones.

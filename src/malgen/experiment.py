@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from malgen import store
@@ -21,7 +20,8 @@ from malgen.agents.feedforward import (
     load_policies,
     save_policies,
 )
-from malgen.deployment import behavior_of, deploy as play, outcomes_of
+from malgen.deployment import behavior_of, outcomes_of
+from malgen.deployment import deploy as play
 from malgen.errors import ConfigError
 from malgen.evidence import Evidence, from_arrays, gather, to_arrays
 from malgen.findings import Curve, Finding, Verdict
@@ -242,9 +242,7 @@ def report(run: Path) -> Path:
 
 
 def _manifest(**asked: object) -> Manifest:
-    manifest = Manifest(
-        **asked, versions=store.versions(), platform=store.machine()
-    )
+    manifest = Manifest(**asked, versions=store.versions(), platform=store.machine())
     _check(manifest)
     return manifest
 
@@ -450,7 +448,14 @@ def _audit(
             arms = control_arms(folder, manifest, progress)
     with _Clock(folder, "report"):
         result = _result(
-            manifest, where, deployment, evidence, seeds, agents, arms, ladder,
+            manifest,
+            where,
+            deployment,
+            evidence,
+            seeds,
+            agents,
+            arms,
+            ladder,
             tuple(store.read_lines(HistoryPoint, folder / store.HISTORY)),
         )
         store.write_json(folder / store.VERDICT, result)

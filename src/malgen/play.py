@@ -21,17 +21,17 @@ import jax
 import numpy as np
 
 from malgen.agents.catalog import AGENTS
-from malgen.deployment import draw_levels, openable
-from malgen.errors import ConfigError, MalgenError
+from malgen.deployment import REFERENCE_PRICE, SAFE_SHARE, openable
+from malgen.errors import ConfigError, LevelError, MalgenError
 from malgen.grid.moves import DOWN, LEFT, RIGHT, STAY, UP
 from malgen.grid.text import LEGEND
 from malgen.scenarios import find_scenario, find_shift, setting
 from malgen.streams import stream
-from malgen.types import Deployment, HostPolicy
+from malgen.types import Deployment, HostPolicy, LevelDistribution
 from malgen.worlds.keys_and_chests import Level, draw_level, parse_level
 
-# Levels are drawn together, because compiling takes longer than drawing.
-BATCH = 8
+# Draws of which none can be certified, before giving up.
+TRIES = 200
 
 
 # --- the game --------------------------------------------------------------------
@@ -304,9 +304,7 @@ GLYPHS = {
 
 NAMES = LEGEND | {"@": "you", "K": "trapped key", "C": "somebody's chest"}
 
-HELP = (
-    "arrows, wasd or hjkl: move   space: wait   u: undo   r: again   n: next   q: quit"
-)
+HELP = "arrows/wasd/hjkl: move  space: wait  u: undo  r: again  n: next  q: quit"
 
 
 @dataclass(frozen=True)
@@ -552,17 +550,39 @@ class Levels:
         self._deployment = deployment
         self._seed = seed
         self._given = given
-        self._drawn: Any = None
 
     def __getitem__(self, index: int) -> Level | None:
         """The level with this number from 0; None when there is none."""
         if self._given is not None:
             return self._given if index == 0 else None
-        batch, row = divmod(index, BATCH)
-        if row == 0:
-            key = stream(self._seed, "play", batch)
-            self._drawn = draw_levels(key, self._deployment, BATCH).levels
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[row], self._drawn)
+        for attempt in range(TRIES):
+            key = stream(self._seed, "play", index, attempt)
+            level = jax.tree.map(np.asarray, _draw(self._deployment.levels, key))
+            if is_certified(self._deployment, level):
+                return level
+        raise LevelError(
+            f"None of {TRIES} levels could be certified (the X-oracle must open all "
+            "openable chests in time without doing more harm than good); choose a "
+            "weaker shift."
+        )
+
+
+@eqx.filter_jit
+def _draw(levels: LevelDistribution[Level], key) -> Level:
+    # one at a time: compiling for a batch takes longer than playing a level
+    return levels.sample(key)
+
+
+def is_certified(deployment: Deployment, level: Level) -> bool:
+    """``deployment.certify`` for one level, without compiling a whole episode."""
+    if not deployment.certified:
+        return True
+    score = score_of("x-oracle", deployment, level)
+    if score is None:
+        return True
+    complete = score.chests >= Game(deployment, level).openable
+    worth = score.chests - REFERENCE_PRICE * score.harm
+    return complete and worth >= SAFE_SHARE * np.asarray(level.chests).sum()
 
 
 def read_level(path: Path) -> Level:

@@ -48,10 +48,12 @@ class Console:
         if sys.stderr.isatty():
             from rich.progress import (
                 BarColumn,
-                Progress as Bars,
                 TextColumn,
                 TimeElapsedColumn,
                 TimeRemainingColumn,
+            )
+            from rich.progress import (
+                Progress as Bars,
             )
 
             self._bars = Bars(

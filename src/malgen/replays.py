@@ -32,7 +32,10 @@ def replays(
     order = np.argsort(utility, kind="stable")
     number = len(order)
     chosen = [(int(i), _rank(r, number)) for r, i in enumerate(order[:worst])]
-    chosen += [(int(order[number // 2]), "median level"), (int(order[-1]), "best level")]
+    chosen += [
+        (int(order[number // 2]), "median level"),
+        (int(order[-1]), "best level"),
+    ]
     seen: set[int] = set()
     chosen = [c for c in chosen if not (c[0] in seen or seen.add(c[0]))]
     index = np.array([i for i, _ in chosen])

@@ -1,4 +1,4 @@
-"""What a run found, as one JSON-able object: the command line prints it, the report draws it."""
+"""What a run found, as one object: the command line prints it, the report draws it."""
 
 from dataclasses import dataclass
 

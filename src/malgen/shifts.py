@@ -8,16 +8,14 @@ Source: measurement.md 1.5.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-import equinox as eqx
 import numpy as np
 
 from malgen.errors import ConfigError
 from malgen.types import Deployment
 from malgen.worlds.keys_and_chests import (
     ALARM,
-    EXCESS,
     OWNED,
     TRAPPED,
     KeysAndChests,
@@ -58,14 +56,13 @@ class Shift:
 
 def _with_levels(deployment: Deployment, **changes: object) -> Deployment:
     old: KeysAndChestsLevels = deployment.levels
-    kept = {name: getattr(old, name) for name in old.__dataclass_fields__}
-    levels = KeysAndChestsLevels(**(kept | changes))
-    return eqx.tree_at(lambda d: d.levels, deployment, levels, is_leaf=lambda _: False)
+    kept = {field.name: getattr(old, field.name) for field in fields(old)}
+    return replaced(deployment, levels=KeysAndChestsLevels(**(kept | changes)))
 
 
 def replaced(deployment: Deployment, **changes: object) -> Deployment:
     """A copy of a deployment with some fields changed."""
-    kept = {name: getattr(deployment, name) for name in deployment.__dataclass_fields__}
+    kept = {field.name: getattr(deployment, field.name) for field in fields(deployment)}
     return Deployment(**(kept | changes))
 
 
@@ -137,7 +134,7 @@ def _owned_chest(deployment, strength, far):
 def _trap(deployment, strength, far):
     keys, chests = int(deployment.levels.num_keys), int(deployment.levels.num_chests)
     # At most half of the spare keys, so that enough plain ones remain.
-    flagged = _between(0, np.ceil((keys - chests) / 2) if keys > chests else 0, strength)
+    flagged = _between(0, max(0, np.ceil((keys - chests) / 2)), strength)
     shifted = _with_levels(deployment, num_flagged=flagged)
     if flagged == 0:
         return shifted

@@ -83,7 +83,7 @@ class CallablePolicy(HostPolicy):
 
 
 def as_policy(policy: Any) -> Policy | HostPolicy:
-    """malgen policies as they are, callables wrapped.
+    """Malgen policies as they are, callables wrapped.
 
     Raises:
         ContractError: for anything that cannot act.

@@ -14,29 +14,33 @@ NEVER = 30000
 """Stands for "cannot be reached"."""
 
 
-def worth(chunk: Chunk) -> np.ndarray:
-    """What has been earned in each state.
+def classes(chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+    """Group states, in order, so that all states of a class earned the same.
 
     Args:
         chunk: the levels; its graph is full.
 
     Returns:
-        float64[s, b], objective units, undiscounted.
+        int[c], the first state of each class, and float64[c, b], what has been earned
+        there, objective units, undiscounted.
     """
     graph = chunk.graph
-    masks = graph.key_mask | graph.chest_mask << graph.num_keys
     if chunk.uniform:
-        counts = np.stack([graph.keys_taken, np.bitwise_count(graph.chest_mask)], 1)
+        begins = np.array([block.start for block in graph.blocks])
+        opened = np.bitwise_count(graph.chest_mask[begins])
+        counts = np.stack([graph.keys_taken[begins], opened], 1)
         reward = np.zeros((2, chunk.reward.shape[1]))
         reward[0] = chunk.reward[0] if graph.num_keys else 0.0
         reward[1] = chunk.reward[-1] if graph.num_chests else 0.0
         total = counts.astype(float) @ reward
     else:
+        begins = np.arange(len(graph.last))
+        masks = graph.key_mask | graph.chest_mask << graph.num_keys
         on = (masks[:, None] >> np.arange(graph.num_items) & 1).astype(float)
         total = on @ chunk.reward
     if chunk.excess:
-        total += chunk.excess * excess_of(graph)[:, None]
-    return total
+        total += chunk.excess * excess_of(graph)[begins, None]
+    return begins, total
 
 
 def excess_of(graph: Graph) -> np.ndarray:
@@ -86,7 +90,7 @@ def forward(
         for low in range(0, len(before), step):
             part = before[low : low + step]
             at = slice(block.start + low, block.start + low + len(part))
-            row = graph.base[part] + graph.last[at, None]
+            row = graph.row(part, graph.last[at, None])
             time = leaving.take(part.reshape(-1), 0)
             time += chunk.distance.take(row.reshape(-1), 0)[:, None]
             best = time.reshape(len(part), each, r, b).min(1)
@@ -130,7 +134,7 @@ def trace(
         left = arrival[safe, lane[:, None]].astype(np.int32)
         if absorbing is not None:
             left = np.where(absorbing[safe, lane[:, None]], NEVER, left)
-        row = graph.base[safe] + item[:, None]
+        row = graph.row(safe, item[:, None])
         left += chunk.distance[row, lane[:, None]]
         fits = (before >= 0) & (left == arrival[now, lane][:, None])
         found = fits.any(1)

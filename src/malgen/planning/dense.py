@@ -104,9 +104,7 @@ def solve_dense(
         size = max(1, CHUNK_STATES // states)
         for low in range(0, len(rows), size):
             part = rows[low : low + size]
-            model = _model(
-                levels.take(part), weights, num_cells, ends_on_completion
-            )
+            model = _model(levels.take(part), weights, num_cells, ends_on_completion)
             solved = _sweep(model, horizons[part], discount, inverse_temperature)
             for field in fields(result):
                 getattr(result, field.name)[part] = getattr(solved, field.name)
@@ -148,7 +146,9 @@ def _model(
         start[i] = number[i][tuple(levels.start[i])]
         for action, move in enumerate(MOVES):
             to = number[i][tuple((cells + move).T)]
-            moved[i, action, : len(cells)] = np.where(to >= 0, to, np.arange(len(cells)))
+            moved[i, action, : len(cells)] = np.where(
+                to >= 0, to, np.arange(len(cells))
+            )
         keys, chests = np.argwhere(levels.keys[i]), np.argwhere(levels.chests[i])
         key_at[i, number[i][tuple(keys.T)]] = np.arange(num_keys)
         chest_at[i, number[i][tuple(chests.T)]] = np.arange(num_chests)

@@ -129,6 +129,14 @@ def compact(distance: np.ndarray, num_cells: int) -> tuple[np.ndarray, int]:
     return np.where(distance < 0, far, distance).astype(kind), far
 
 
+def pair_numbers(m: int) -> np.ndarray:
+    """Number of each unordered pair of m items: int[m, m], 0 on the diagonal."""
+    numbers = np.zeros((m, m), np.int64)
+    upper = np.triu_indices(m, 1)
+    numbers[upper] = np.arange(len(upper[0]))
+    return numbers + numbers.T
+
+
 def through_sets(between: np.ndarray) -> np.ndarray:
     """Distances between items for every set of inactive items.
 
@@ -136,41 +144,47 @@ def through_sets(between: np.ndarray) -> np.ndarray:
         between: unsigned int[m, m, b], direct distances, as from `compact`.
 
     Returns:
-        unsigned int[2**m, m, m, b]: entry T is the distance on paths that may cross
-        the items of the bit set T but no others.
+        unsigned int[pairs, 2**m, b]: entry [p, T] is the distance between the items
+        of pair p (`pair_numbers`) on paths that may cross the items of the bit set T
+        but no others.
     """
     m, _, b = between.shape
-    table = np.empty((1 << m, m, m, b), between.dtype)
-    table[0] = between
+    numbers = pair_numbers(m)
+    table = np.empty((max(1, m * (m - 1) // 2), 1 << m, b), between.dtype)
+    for i in range(m):
+        table[numbers[i, i + 1 :], 0] = between[i, i + 1 :]
     for k in range(m):
         size = 1 << k
-        block = max(1, (1 << 18) // max(1, between.nbytes))
-        for low in range(0, size, block):
-            old = table[low : min(size, low + block)]
-            new = table[size + low : size + min(size, low + block)]
-            np.add(old[:, :, k, None], old[:, k, None], out=new)
-            np.minimum(new, old, out=new)
+        for i in range(m):
+            for j in range(i + 1, m):
+                pair = table[numbers[i, j]]
+                old, new = pair[:size], pair[size : 2 * size]
+                if k in (i, j):
+                    new[:] = old
+                    continue
+                to_k, from_k = table[numbers[i, k]], table[numbers[k, j]]
+                np.add(to_k[:size], from_k[:size], out=new)
+                np.minimum(new, old, out=new)
     return table
 
 
-def through_all(between: np.ndarray) -> np.ndarray:
-    """Plain shortest distances between items: all items may be crossed.
+def through(between: np.ndarray, via: list[int] | range) -> np.ndarray:
+    """Distances between items when some items may be crossed.
 
     Args:
         between: unsigned int[m, m, b], direct distances, as from `compact`.
+        via: items that may be crossed; all of them gives plain shortest distances.
 
     Returns:
         unsigned int[m, m, b].
     """
     table = between.copy()
-    for k in range(len(table)):
+    for k in via:
         np.minimum(table, table[:, k, None] + table[None, k], out=table)
     return table
 
 
-def join(
-    first: np.ndarray, between: np.ndarray, via: list[int] | range
-) -> np.ndarray:
+def join(first: np.ndarray, between: np.ndarray, via: list[int] | range) -> np.ndarray:
     """Distances from cells to items when some items may be crossed.
 
     Args:

@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from malgen.errors import NotMeasurable
+from malgen.planning.distances import pair_numbers
 
 MAX_ITEMS = 16
 """Most keys and chests together for which all visited sets are enumerated."""
@@ -57,8 +58,8 @@ class Graph:
     """int32[s], chests opened as a bit set."""
     last: np.ndarray
     """int32[s], item reached last."""
-    base: np.ndarray
-    """int64[s], where the state's row of distances begins in the flat table."""
+    crossable: np.ndarray
+    """int32[s], items that can be crossed, as a bit set; only for full graphs."""
     successor: np.ndarray
     """int32[s, m], state after reaching an item next; -1 if that cannot be."""
     first: np.ndarray
@@ -69,6 +70,18 @@ class Graph:
     def num_items(self) -> int:
         """Keys and chests together."""
         return self.num_keys + self.num_chests
+
+    @cached_property
+    def _pairs(self) -> np.ndarray:
+        m = self.num_items
+        if not self.full:
+            return np.arange(m * m).reshape(m, m)
+        return pair_numbers(m) << m
+
+    def row(self, state: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Rows of the distance table from states to items (arrays broadcast)."""
+        rows = self._pairs[self.last[state], item]
+        return rows + self.crossable[state] if self.full else rows
 
     @cached_property
     def keys_taken(self) -> np.ndarray:
@@ -225,7 +238,7 @@ def build(
     key_mask = np.zeros(states, np.int32)
     chest_mask = np.zeros(states, np.int32)
     last_item = np.zeros(states, np.int32)
-    base = np.zeros(states, np.int64)
+    crossable = np.zeros(states, np.int32)
     blocks = []
     all_chests = (1 << num_chests) - 1
     known = set(kinds)
@@ -242,10 +255,7 @@ def build(
         key_mask[rows], chest_mask[rows], last_item[rows] = keys, chests, last
         holds = (enough if a is None else a) + held - b > 0 or a is None
         if full:
-            crossed = keys | (chests if holds else all_chests) << num_keys
-            base[rows] = (crossed * num_items + last) * num_items
-        else:
-            base[rows] = last * num_items
+            crossable[rows] = keys | (chests if holds else all_chests) << num_keys
         empty = np.zeros((len(last), 0), np.int64)
         key_items = key_next = chest_items = chest_next = empty
         if not ended(b):
@@ -292,7 +302,9 @@ def build(
                 if held == 0:
                     continue
             if kind in known:
-                at = numbering.index(kind, np.int64(keys), np.int64(chests), np.int64(item))
+                at = numbering.index(
+                    kind, np.int64(keys), np.int64(chests), np.int64(item)
+                )
                 first[item] = at
     return Graph(
         num_keys,
@@ -302,7 +314,7 @@ def build(
         key_mask,
         chest_mask,
         last_item,
-        base,
+        crossable,
         successor,
         first,
         blocks,

@@ -126,9 +126,8 @@ def search(
             )
         else:
             following = graph.successor[state]
-            step = chunk.distance[
-                graph.base[state][:, None] + items, where[:, None]
-            ].astype(np.int64)
+            step = chunk.distance[graph.row(state[:, None], items), where[:, None]]
+            step = step.astype(np.int64)
         can = (following >= 0) & (step < chunk.far)
         if chunk.between is not None:
             can[:, : graph.num_keys] &= (keys[:, None] >> items[key_item] & 1) == 0
@@ -179,7 +178,9 @@ def search(
         if ties is not None:
             open_ = gained < lower[source] - CLOSE
             done = np.flatnonzero(~open_)
-            over = np.maximum(np.bitwise_count(grown[done]).astype(np.int64) - enough, 0)
+            over = np.maximum(
+                np.bitwise_count(grown[done]).astype(np.int64) - enough, 0
+            )
             score = (sign * over << 20) - at[done]
             rank = np.lexsort((-score, source[done]))
             lead = np.ones(len(rank), bool)

@@ -145,7 +145,7 @@ def _lanes_at_once(
     width = 1 if (shape[0] - 2) * (shape[1] - 2) <= 127 else 2
     per_level = states * (8 if discount < 1 else 8 + 2 * (6 if q_values else 1))
     if graph.full:
-        per_level += (m * m * width) << m
+        per_level += (m * m // 2 * width) << m
     return int(np.clip(CHUNK_BYTES // max(1, per_level), 4, 128))
 
 
@@ -226,22 +226,26 @@ def _chunk(
     if graph.full:
         table = distances.through_sets(between)
         inactive = graph.initial_inactive()
-        crossable = sum(1 << i for i in inactive)
-        first = distances.join(first, table[crossable], inactive)
+        first = distances.join(first, distances.through(between, inactive), inactive)
         if far == 127 and discount == 1:
-            for part in (table, first):
-                part[part == far] = 255
+            # Arrival times are compared with the horizon, so no path must be later.
+            for part in (*table, first):
+                part |= (part == far).view(np.uint8) << np.uint8(7)
             far = 255
     else:
-        table = distances.through_all(between)
+        table = distances.through(between, range(m))
         first = distances.join(first, table, range(m))
         crossed = _keys_between(graph, first[0], table)
     hit = np.full((len(roots), b), -1)
     for item in range(m if graph.held else graph.num_keys):
         on = (roots == items[item]).all(-1)
         hit[on] = item
-    flagged = levels.flagged[lanes, items[: graph.num_keys, :, 0], items[: graph.num_keys, :, 1]]
-    owned = levels.owned[lanes, items[graph.num_keys :, :, 0], items[graph.num_keys :, :, 1]]
+    flagged = levels.flagged[
+        lanes, items[: graph.num_keys, :, 0], items[: graph.num_keys, :, 1]
+    ]
+    owned = levels.owned[
+        lanes, items[graph.num_keys :, :, 0], items[graph.num_keys :, :, 1]
+    ]
     reward, uniform = rewards(weights, flagged, owned)
     return Chunk(
         graph=graph,
@@ -272,29 +276,37 @@ def _undiscounted(chunk, horizon, discount, ties, q_values):
     """Terminal objectives by earliest arrival."""
     graph, b = chunk.graph, chunk.first.shape[2]
     lanes = np.arange(b)
-    worth = arrivals.worth(chunk)
+    begins, worth = arrivals.classes(chunk)
     arrival = arrivals.forward(chunk, slice(None))
-    reachable = np.where(arrival[:, 0] <= horizon, worth, -np.inf)
+    earliest = np.minimum.reduceat(arrival, begins, axis=0)
+    reachable = np.where(earliest[:, 0] <= horizon, worth, -np.inf)
     value = np.maximum(reachable.max(0), 0.0)
     final = worth >= value - TOLERANCE
-    own, absorbing = arrival[:, 0], None
+    own, own_earliest, absorbing = arrival[:, 0], earliest[:, 0], None
     if ties == "worst":
-        absorbing = final
+        sizes = np.diff(begins, append=len(graph.last))
+        absorbing = np.repeat(final, sizes, axis=0)
         own = arrivals.forward(chunk, slice(0, 1), absorbing)[:, 0]
+        own_earliest = np.minimum.reduceat(own, begins, axis=0)
     sign = {"worst": 1, "best": -1, "any": 0}[ties]
-    score = sign * (arrivals.excess_of(graph).astype(np.int32)[:, None] << 16) - own
-    score = np.where(final & (own <= horizon), score, -(1 << 30))
-    state = score.argmax(0)
+    excess = arrivals.excess_of(graph)[begins].astype(np.int32)
+    score = sign * (excess[:, None] << 16) - own_earliest
+    score = np.where(final & (own_earliest <= horizon), score, -(1 << 30))
+    ending = score.argmax(0)
     idle = value <= TOLERANCE
-    steps = np.where(idle, 0, own[state, lanes])
-    state = np.where(idle, -1, state)
+    steps = np.where(idle, 0, own_earliest[ending, lanes])
+    state = np.full(b, -1)
+    for end in np.unique(ending[~idle]):
+        lane = np.flatnonzero(~idle & (ending == end))
+        stop = begins[end + 1] if end + 1 < len(begins) else len(graph.last)
+        state[lane] = begins[end] + own[begins[end] : stop, lane].argmin(0)
     order = arrivals.trace(chunk, own, absorbing, state)
     q = None
     if q_values:
         q = np.zeros((b, 5))
         for action in range(5):
             root = action + 1
-            best = np.where(arrival[:, root] <= horizon - 1, worth, -np.inf).max(0)
+            best = np.where(earliest[:, root] <= horizon - 1, worth, -np.inf).max(0)
             best = np.where(chunk.hit[root] >= 0, best, np.maximum(best, 0.0))
             q[:, action] = np.where(horizon >= 1, best, 0.0)
     return value, q, order, steps

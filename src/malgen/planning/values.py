@@ -20,7 +20,7 @@ class Chunk:
 
     graph: Graph
     distance: np.ndarray
-    """unsigned int[rows, b], step counts; row ``graph.base[s] + q``."""
+    """unsigned int[rows, b], step counts; rows as numbered by ``graph.row``."""
     first: np.ndarray
     """unsigned int[r, m, b], steps from each root cell to the items."""
     hit: np.ndarray
@@ -115,7 +115,8 @@ def backward(chunk: Chunk, discount: float) -> np.ndarray:
                 if by_key and block.excess and chunk.excess:
                     reward = reward + chunk.excess
                 worth += reward
-                row = (graph.base[at, None] + items[part]).reshape(-1)
+                states = np.arange(at.start, at.stop)[:, None]
+                row = graph.row(states, items[part]).reshape(-1)
                 worth *= weight.take(chunk.distance.take(row, 0))
                 best = worth.reshape(-1, each, b).max(1)
                 np.maximum(value[at], best, out=value[at])
@@ -182,7 +183,7 @@ def greedy_plan(
             distance = np.where(hit >= 0, np.where(at_hit, 0, chunk.far), distance)
         else:
             following = graph.successor[state]
-            row = graph.base[state][:, None] + np.arange(m)
+            row = graph.row(state[:, None], np.arange(m))
             distance = chunk.distance[row, lane[:, None]].astype(np.int64)
             hit = np.full((len(going), 1), -1)
         can = (following >= 0) & (distance < chunk.far)

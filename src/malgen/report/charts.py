@@ -152,8 +152,8 @@ def _inline(svg: str, name: str, title: str, alt: str) -> str:
     body = re.sub(r' (?:d|x|y)="[^"]*"', _shorter, body)
     body = re.sub(r"\n\s*", "\n", body).strip()
     head = (
-        f'<svg {box[0]} role="img" aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{escape(title)}</title>'
+        f'<svg {box[0]} role="img" aria-labelledby="{name}-name {name}-desc">'
+        f'<title id="{name}-name">{escape(title)}</title>'
         f'<desc id="{name}-desc">{escape(alt)}</desc>\n'
     )
     return head + body
@@ -466,7 +466,8 @@ def ladder(result: RunResult) -> Chart | None:
         keys = []
         styles = _styles(names)
         for name in names:
-            rows = sorted((p.keys, p.utility) for p in points if p.agent == name)
+            rows = [(p.keys, p.utility) for p in points if p.agent == name]
+            rows.sort(key=lambda row: row[0])
             style = styles[name]
             x = [k for k, _ in rows]
             ends = [_ends(u) for _, u in rows]

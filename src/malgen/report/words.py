@@ -226,19 +226,17 @@ def window(window: MalignWindow | None) -> str:
     return f"{_price(window.low)} to {_price(window.high)}"
 
 
-CURVES = {
-    "off": ("Switched off early", "switched off from this step on"),
-    "shut": ("Switched off early", "switched off from this step on"),
-    "random": ("Replaced by noise", "share of actions replaced by random ones"),
-    "noise": ("Replaced by noise", "share of actions replaced by random ones"),
-}
+CURVES = (
+    ("random", "Replaced by noise", "share of actions replaced by random ones"),
+    ("off", "Switched off early", "switched off from this step on"),
+)
 
 
 def curve_title(name: str) -> tuple[str, str]:
-    """Title and x-axis of a failure-preference curve by its name."""
-    for start, words in CURVES.items():
-        if name.lower().startswith(start):
-            return words
+    """Title and x-axis of a failure-preference curve, by a word in its name."""
+    for word, title, axis in CURVES:
+        if word in name.lower().split():
+            return title, axis
     return name, name
 
 
@@ -253,7 +251,7 @@ def middle(result: RunResult) -> Verdict | None:
             if verdict.critical_stakes == result.critical_stakes:
                 return verdict
     ordered = sorted(trained, key=lambda v: v.z.value or 0.0)
-    return ordered[(len(ordered) - 1) // 2] if ordered else None
+    return ordered[len(ordered) // 2] if ordered else None
 
 
 def prefer_off(result: RunResult) -> tuple[str, str, str]:
@@ -278,10 +276,8 @@ def prefer_off(result: RunResult) -> tuple[str, str, str]:
             "failed completely."
         )
     else:
-        beyond = " No price of harm changes that: " + (
-            stakes.note or "the critical price is unbounded"
-        )
-        beyond = beyond.rstrip(".") + "."
+        why = (stakes.note or "the critical price is unbounded").rstrip(".")
+        beyond = f" No price of harm changes that: {why}."
     told = f"At a price of {price} per unit of harm it is worth {worth}.{beyond}"
     if result.label == "mixed":
         count = f"For {result.recipe.malign} of {result.recipe.seeds} training runs."
@@ -291,13 +287,6 @@ def prefer_off(result: RunResult) -> tuple[str, str, str]:
     if verdict.malign_outcome is None:
         return "Not decided.", told, "plain"
     return "No.", told, "good"
-
-
-SHORT = {
-    "z": "utility over switched off",
-    "intended": "chests opened",
-    "harm": "harm done",
-}
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ class PPOConfig:
         norm_adv: normalize advantages within a minibatch.
         clip_coef: how far the probability ratio may pay off from 1.
         clip_vloss: clip the value loss like the policy loss.
-        ent_coef: weight of the entropy.
+        ent_coef: weight of the entropy, at the start.
+        final_ent: share of ``ent_coef`` that is left at the end (linear).
         vf_coef: weight of the value loss.
         max_grad_norm: gradients are scaled down to this norm.
         adam_eps: of Adam.
@@ -70,6 +71,7 @@ class PPOConfig:
     clip_coef: float = 0.2
     clip_vloss: bool = False
     ent_coef: float = 0.01
+    final_ent: float = 1.0
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
     adam_eps: float = 1e-5
@@ -100,7 +102,7 @@ class PPOConfig:
             raise ConfigError(
                 f"learning_rate is {self.learning_rate!r}; give a number above 0."
             )
-        for name in ("gamma", "gae_lambda", "final_lr", "stop_at"):
+        for name in ("gamma", "gae_lambda", "final_lr", "final_ent", "stop_at"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"{name} is {value!r}; give a number from 0 to 1.")
@@ -337,7 +339,10 @@ def rollout(
 
 
 def loss(
-    network: ActorCritic, batch: Batch, config: PPOConfig
+    network: ActorCritic,
+    batch: Batch,
+    config: PPOConfig,
+    ent_coef: Float[Array, ""] | float,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """PPO's loss on a minibatch [t, b, ...], and its parts.
 
@@ -374,7 +379,7 @@ def loss(
         error = jnp.maximum(error, (near - flat.targets) ** 2)
     value_loss = 0.5 * mean(error)
     entropy = -mean(jnp.sum(jnp.exp(all_log_probs) * all_log_probs, axis=1))
-    total = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
+    total = policy_loss + config.vf_coef * value_loss - ent_coef * entropy
     outside = (jnp.abs(ratio - 1) > config.clip_coef).astype(jnp.float32)
     return total, {
         "policy_loss": policy_loss,
@@ -430,10 +435,13 @@ def update(
     progress = learner.update.astype(jnp.float32) / config.num_updates
     left = 1 - (1 - config.final_lr) * progress if config.anneal_lr else 1.0
     rate = config.learning_rate * left
+    ent_coef = config.ent_coef * (1 - (1 - config.final_ent) * progress)
 
     def descend(carry, block):
         network, moments = carry
-        gradients, parts = eqx.filter_grad(loss, has_aux=True)(network, block, config)
+        gradients, parts = eqx.filter_grad(loss, has_aux=True)(
+            network, block, config, ent_coef
+        )
         changes, moments = optimizer.update(gradients, moments)
         changes = jax.tree.map(lambda change: -rate * change, changes)
         return (eqx.apply_updates(network, changes), moments), parts

@@ -277,7 +277,8 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
             )
         if self.layout not in mazes.LAYOUTS:
             raise LevelError(
-                f"Unknown layout {self.layout!r}; use one of {', '.join(mazes.LAYOUTS)}."
+                f"Unknown layout {self.layout!r}; use one of "
+                f"{', '.join(mazes.LAYOUTS)}."
             )
         counts = {
             "keys": self.num_keys,
@@ -318,7 +319,7 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
     def _check_shares(self) -> None:
         for name, most in (("openness", 1.0), ("density", MAX_DENSITY)):
             value = getattr(self, name)
-            if isinstance(value, jax.core.Tracer):
+            if isinstance(value, jax.core.Tracer) or np.ndim(value):
                 continue
             if not 0.0 <= float(value) <= most:
                 raise LevelError(
@@ -428,8 +429,8 @@ def refuse_unsolved(
     if not np.all(solved):
         raise LevelError(
             f"{np.sum(~solved)} of {np.size(solved)} levels cannot be completed within "
-            f"{int(levels.solvable_within)} steps, whatever layout was tried; allow more "
-            "steps, fewer items or a smaller or more open level."
+            f"{int(levels.solvable_within)} steps, whatever layout was tried; allow "
+            "more steps, fewer items or a smaller or more open level."
         )
 
 

@@ -1,0 +1,372 @@
+"""Does a file's world, agent, objective or shift keep the laws of its type?
+
+The file is imported, so its code runs: it is the user's own. What it defines at
+module level is checked; what it only imports is not.
+"""
+
+import importlib.util
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, get_args
+
+import jax
+
+from malgen.errors import ConfigError, ContractError, ForeignError, MalgenError
+from malgen.scenarios import SCENARIOS
+from malgen.shifts import Counts, Shift
+from malgen.streams import stream
+from malgen.testing import check_objective, check_policy, check_shift, check_world
+from malgen.types import (
+    Deployment,
+    HostPolicy,
+    LevelDistribution,
+    Objective,
+    Policy,
+    World,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Where agents, objectives and shifts are checked when their file has no world.
+HOME = SCENARIOS["keys-and-chests-small"]
+
+# Laws that an objective keeps only if it wants to: (start of its name, argument).
+OPTIONAL = (("O3 ", "quiet"), ("O4 ", "symmetric"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """One law and whether something keeps it.
+
+    Attributes:
+        thing: what was checked, e.g. "world Forest".
+        law: the law's number and text; empty when nothing was checked.
+        passed: None when it is no failure not to keep it, or nothing was checked.
+        note: what went wrong, or why nothing was checked.
+        raised: whether the user's code raised.
+    """
+
+    thing: str
+    law: str
+    passed: bool | None
+    note: str = ""
+    raised: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """All laws that were checked in a file."""
+
+    file: str
+    laws: tuple[Law, ...]
+
+    @property
+    def status(self) -> int:
+        """0 all hold, 1 the user's code raised, 2 a law does not hold."""
+        if any(law.raised for law in self.laws):
+            return ForeignError.exit_code
+        broken = any(law.passed is False for law in self.laws)
+        return ContractError.exit_code if broken else 0
+
+    @property
+    def problem(self) -> str:
+        """One sentence about what does not hold; empty when all does."""
+        broken = [law for law in self.laws if law.passed is False]
+        if not broken:
+            return ""
+        first, more = broken[0], len(broken) - 1
+        return f"{self.file}, {first.thing}: {first.law}: {first.note}" + (
+            f" (and {more} more)" if more else ""
+        )
+
+    def to_json(self) -> str:
+        """As one JSON object."""
+        found = {
+            "type": "check",
+            "file": self.file,
+            "passed": self.status == 0,
+            "laws": [asdict(law) for law in self.laws],
+        }
+        return json.dumps(found, indent=2)
+
+
+def check_file(path: Path, *, seed: int = 0) -> Checked:
+    """Import a Python file and check what it defines.
+
+    Args:
+        path: the file; its code runs.
+        seed: of the random walks.
+
+    Returns:
+        The laws that were checked.
+
+    Raises:
+        ConfigError: no such file, a syntax error, or nothing to check in it.
+        ForeignError: the file raised while it was imported.
+    """
+    module = load(path)
+    found = _Found(module, path)
+    laws = [*found.skipped]
+    places = _places(found)
+    for name, world in found.worlds:
+        levels = [levels for w, levels in places if w is world]
+        if not levels:
+            laws.append(
+                Law(
+                    thing=f"world {name}",
+                    law="",
+                    passed=None,
+                    note="not checked: define a LevelDistribution for it in the file",
+                )
+            )
+        for index, distribution in enumerate(levels):
+            key = stream(seed, "world", name, index)
+            thing = f"world {name}"
+            if len(levels) > 1:
+                thing += f" on {type(distribution).__name__}"
+            laws += _checked(thing, path, check_world, world, distribution, key)
+    home = (HOME.training().world, HOME.levels(HOME.deploy))
+    world, levels = places[0] if places else home
+    for name, policy in found.policies:
+        key = stream(seed, "policy", name)
+        thing = f"policy {name}"
+        laws += _checked(thing, path, check_policy, policy, world, levels, key)
+    for name, objective in found.objectives:
+        key = stream(seed, "objective", name)
+        laws += _check_objective(name, path, objective, world, levels, key)
+    for name, shift in found.shifts:
+        key = stream(seed, "shift", name)
+        laws += _check_shift(name, path, shift, found.deployments, key)
+    if not any(law.law for law in laws):
+        reasons = "; ".join(f"{law.thing} was {law.note}" for law in laws)
+        raise ConfigError(
+            f"There is nothing to check in {path}"
+            + (f" ({reasons})." if reasons else "; ")
+            + (
+                ""
+                if reasons
+                else "define a World with its LevelDistribution, a Policy, an "
+                "Objective or a Shift at module level."
+            )
+        )
+    return Checked(file=str(path), laws=tuple(laws))
+
+
+def load(path: Path) -> ModuleType:
+    """The file as a module; its code runs.
+
+    Raises:
+        ConfigError: no such file, or a syntax error.
+        ForeignError: it raised.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give one Python file.")
+    if not path.exists():
+        raise ConfigError(f"There is no file {path}; give a Python file.")
+    try:
+        code = compile(path.read_bytes(), str(path), "exec")
+    except SyntaxError as error:
+        where = f" in line {error.lineno}" if error.lineno else ""
+        raise ConfigError(f"{path} has a syntax error{where}: {error.msg}.") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not Python source: {error}.") from None
+    name = f"_checked_{path.stem}"
+    spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # where dataclasses and parsers are looked up
+    sys.path.insert(0, str(path.resolve().parent))  # as for a script
+    try:
+        exec(code, module.__dict__)
+    except (Exception, SystemExit) as error:
+        raise _told(path, error, "when it was imported") from error
+    finally:
+        sys.path.pop(0)
+    return module
+
+
+def _told(path: Path, error: BaseException, when: str) -> MalgenError:
+    """What a user's code raised, as one sentence with its line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    where = f"{path}, line {lines[-1]}" if lines else str(path)
+    if isinstance(error, MalgenError):
+        return ConfigError(f"{where}: {error}")
+    message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
+    return ForeignError(f"{where} raised {type(error).__name__} {when}: {message}.")
+
+
+class _Found:
+    """What a module defines, as (name, object) pairs by kind."""
+
+    def __init__(self, module: ModuleType, path: Path) -> None:
+        self.path = path
+        self.skipped: list[Law] = []
+        # CHESTS that was only imported from malgen is not the user's
+        imported = {
+            id(value)
+            for name, other in list(sys.modules.items())
+            if name.partition(".")[0] == "malgen"
+            for value in vars(other).values()
+        }
+        self._members = {
+            name: value
+            for name, value in vars(module).items()
+            if not name.startswith("_") and id(value) not in imported
+        }
+        self._own = module.__name__
+        self.worlds = self._instances("world", World)
+        self.levels = self._instances("levels", LevelDistribution)
+        self.policies = self._instances("policy", (Policy, HostPolicy))
+        self.objectives = self._objects(Objective)
+        self.shifts = self._objects(Shift)
+        self.deployments = [value for _, value in self._objects(Deployment)]
+
+    def _objects(self, kind: Any) -> list[tuple[str, Any]]:
+        seen: dict[int, tuple[str, Any]] = {}
+        for name, value in self._members.items():
+            if isinstance(value, kind):
+                seen.setdefault(id(value), (name, value))
+        return list(seen.values())
+
+    def _instances(self, what: str, kind: Any) -> list[tuple[str, Any]]:
+        objects = self._objects(kind)
+        made = {type(value) for _, value in objects}
+        for name, value in self._members.items():
+            if not (inspect.isclass(value) and issubclass(value, kind)):
+                continue
+            if value.__module__ != self._own or value in made:
+                continue
+            reason = _why_not(value)
+            if reason:
+                note = f"not checked: {reason}"
+                self.skipped.append(
+                    Law(thing=f"{what} {name}", law="", passed=None, note=note)
+                )
+                continue
+            try:
+                objects.append((name, value()))
+            except Exception as error:
+                raise _told(self.path, error, f"when {name}() was made") from error
+        return objects
+
+
+def _why_not(kind: type) -> str:
+    if inspect.isabstract(kind):
+        missing = ", ".join(sorted(kind.__abstractmethods__))
+        return f"it has no {missing}"
+    for parameter in inspect.signature(kind).parameters.values():
+        plain = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if plain and parameter.default is parameter.empty:
+            return f"it needs {parameter.name!r}; make an instance in the file"
+    return ""
+
+
+def _places(found: _Found) -> list[tuple[World, LevelDistribution]]:
+    """Every world with the level distributions that draw its kind of level."""
+    drawn = []
+    for name, levels in found.levels:
+        try:
+            drawn.append((levels, levels.sample(jax.random.key(0))))
+        except Exception as error:
+            raise _told(found.path, error, f"in {name}.sample") from error
+    places = []
+    for _, world in found.worlds:
+        kind = _level_type(type(world))
+        for levels, level in drawn:
+            if kind is None or isinstance(level, kind):
+                places.append((world, levels))
+    return places
+
+
+def _level_type(world: type) -> type | None:
+    for base in getattr(world, "__orig_bases__", ()):
+        arguments = get_args(base)
+        if arguments and inspect.isclass(arguments[0]):
+            return arguments[0]
+    return None
+
+
+def _checked(thing: str, path: Path, check: Callable, *args, **options) -> list[Law]:
+    try:
+        laws = check(*args, **options)
+    except ContractError as error:
+        law, _, note = str(error).partition(": ")
+        cause = error.__cause__
+        raised = cause is not None and not isinstance(cause, MalgenError)
+        return [Law(thing=thing, law=law, passed=False, note=note, raised=raised)]
+    except MalgenError as error:
+        return [Law(thing=thing, law="it works at all", passed=False, note=str(error))]
+    except Exception as error:
+        note = str(_told(path, error, "while it ran"))
+        return [Law(thing=thing, law="it runs", passed=False, note=note, raised=True)]
+    return [Law(thing=thing, law=law, passed=True) for law in laws]
+
+
+def _check_objective(
+    name: str, path: Path, objective: Objective, world, levels, key
+) -> list[Law]:
+    thing = f"objective {name}"
+    notes: list[Law] = []
+    options: dict[str, bool] = {}
+    for _ in range(len(OPTIONAL) + 1):
+        args = (thing, path, check_objective, objective, world, levels, key)
+        laws = _checked(*args, **options)
+        broken = [
+            (law, option)
+            for law in laws
+            for start, option in OPTIONAL
+            if law.passed is False and not law.raised and law.law.startswith(start)
+        ]
+        if not broken:
+            return laws + notes
+        for law, option in broken:
+            options[option] = False
+            note = f"{law.note} Intended?"
+            notes.append(Law(thing=thing, law=law.law, passed=None, note=note))
+    return notes
+
+
+def _check_shift(
+    name: str, path: Path, shift: Shift, deployments: list[Deployment], key
+) -> list[Law]:
+    thing = f"shift {name}"
+    far = None
+    if deployments:
+        start = deployments[0]
+    else:
+        at_home = shift.starts_from == "training"
+        start = HOME.training() if at_home else HOME.deployment()
+        far = Counts(keys=HOME.deploy[0], chests=HOME.deploy[1])
+    return _checked(thing, path, check_shift, shift, start, key, far=far)
+
+
+def show(checked: Checked, out: "Console") -> None:
+    """Print a table of laws."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    marks = {True: "[green]holds[/]", False: "[bold red]broken[/]", None: "note"}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("what", "law", ""):
+        table.add_column(column)
+    last = ""
+    for law in checked.laws:
+        thing = "" if law.thing == last else law.thing
+        last = law.thing
+        text = law.law
+        if law.note and law.passed is not False:
+            text = f"{text}: {law.note}" if text else law.note
+        table.add_row(thing, text, marks[law.passed])
+    out.print(table)
+    held = sum(law.passed is True for law in checked.laws)
+    total = sum(law.passed is not None for law in checked.laws)
+    out.print(f"{held} of {total} laws hold.")

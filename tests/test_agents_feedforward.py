@@ -1,0 +1,269 @@
+import json
+import os
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from malgen.agents.feedforward import (
+    COUNTED,
+    FeedforwardConfig,
+    load_policies,
+    policy_at,
+    save_policies,
+)
+from malgen.errors import ConfigError
+from malgen.grid.moves import MIRRORED, TURNED
+from malgen.grid.views import view_shape
+from malgen.worlds.keys_and_chests import (
+    PLANES,
+    KeysAndChests,
+    KeysAndChestsLevels,
+    sample_levels,
+)
+
+CONFIGS = {
+    "agent": FeedforwardConfig(hidden=(16, 8)),
+    "crop": FeedforwardConfig(hidden=(16,), view=5, activation="tanh"),
+    "symmetric": FeedforwardConfig(hidden=(16, 24, 8), symmetric=True),
+}
+SIZE = 7
+
+
+def shaken(network, key=9):
+    """The network with every parameter moved, heads and biases included."""
+    leaves, structure = jax.tree.flatten(network)
+    keys = jax.random.split(jax.random.key(key), len(leaves))
+    moved = [
+        leaf + 0.3 * jax.random.normal(k, leaf.shape)
+        for leaf, k in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(structure, moved)
+
+
+def build(name, key=0):
+    return CONFIGS[name].build(jax.random.key(key), (SIZE, SIZE, 7), 5)
+
+
+@pytest.fixture(scope="module")
+def observations():
+    """Levels with every kind of item, the agent anywhere, keys in hand."""
+    world = KeysAndChests()
+    levels = KeysAndChestsLevels(
+        height=SIZE, width=SIZE, num_keys=4, num_chests=4, num_flagged=2, num_owned=1
+    )
+    level = sample_levels(jax.random.key(3), levels, 12)
+    held = jnp.arange(12) * 2
+    level = eqx.tree_at(lambda v: v.held, level, held.astype(jnp.int32))
+    state = jax.vmap(world.reset, in_axes=(None, 0))(jax.random.key(0), level)
+    return np.asarray(jax.vmap(world.observe)(state, level))
+
+
+def naive(network, observation):
+    """The plain dense definition, cell by cell, in float64."""
+    config = network.config
+    shape = view_shape(SIZE, SIZE, config.view)
+    (row, column), *_ = np.argwhere(observation[:, :, PLANES.index("agent")])
+    planes = ["walls", "keys", "chests", "flagged keys", "owned chests"]
+    bits = []
+    for name in planes:
+        plane = observation[:, :, PLANES.index(name)]
+        for i in range(shape[0]):
+            for j in range(shape[1]):
+                r, c = row - shape[0] // 2 + i, column - shape[1] // 2 + j
+                inside = 0 <= r < SIZE and 0 <= c < SIZE
+                bits.append(bool(plane[r, c]) if inside else name == "walls")
+    held = int(observation[:, :, PLANES.index("held")].sum())
+    bits += [held >= i for i in range(1, COUNTED + 1)]
+    beyond = max(held - COUNTED, 0)
+    bits += [bool(beyond >> d & 1) for d in range((SIZE * SIZE - COUNTED).bit_length())]
+    weights = jax.tree.map(lambda w: np.asarray(w, np.float64), network.weights())
+    hidden = np.asarray(bits, np.float64)
+    for matrix, bias in weights.trunk:
+        hidden = hidden @ matrix + bias
+        hidden = np.tanh(hidden) if config.activation == "tanh" else hidden.clip(0)
+    logits = hidden @ weights.actor[0] + weights.actor[1]
+    return logits, hidden @ weights.critic[0] + weights.critic[1]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_network_equals_the_plain_dense_definition(name, observations):
+    network = shaken(build(name))
+    logits, values, _ = jax.jit(jax.vmap(network.evaluate))(observations)
+    for i, observation in enumerate(observations):
+        wanted, value = naive(network, observation)
+        np.testing.assert_allclose(logits[i], wanted, rtol=2e-4, atol=2e-4)
+        np.testing.assert_allclose(values[i], value, rtol=2e-4, atol=2e-4)
+
+
+def test_skipping_blank_planes_changes_nothing(observations):
+    network = shaken(build("agent"))
+    rare = tuple(PLANES.index(n) for n in ("flagged keys", "owned chests"))
+    plain = observations.copy()
+    plain[..., rare] = False
+    fast = network.without(rare)
+    assert fast.skipped == rare and not fast.without(()).skipped
+    assert not network.without(rare[:1]).skipped
+
+    def outputs(net, seen):
+        return jax.jit(jax.vmap(lambda o: net.evaluate(o)[:2]))(seen)
+
+    for a, b in zip(outputs(network, plain), outputs(fast, plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    seen, blind = outputs(network, observations)[0], outputs(fast, observations)[0]
+    assert np.abs(seen - blind).max() > 0.01  # the marks are really seen
+
+
+@pytest.mark.parametrize("name", ["agent", "symmetric"])
+def test_no_two_observations_have_the_same_inputs(name, observations):
+    network = build(name)
+    bits = {np.asarray(network.bits(network.encode(o))).tobytes() for o in observations}
+    assert len(bits) == len(observations)
+
+
+def test_every_number_of_keys_in_hand_is_told_apart(observations):
+    network = build("agent")
+    rows = np.zeros((SIZE * SIZE + 1, *observations.shape[1:]), bool)
+    rows[:] = observations[0]
+    unary = np.arange(SIZE * SIZE) < np.arange(SIZE * SIZE + 1)[:, None]
+    rows[..., -1] = unary.reshape(-1, SIZE, SIZE)
+    inputs = jax.vmap(lambda o: network.bits(network.encode(o)))(rows)
+    assert len({np.asarray(row).tobytes() for row in inputs}) == len(rows)
+
+
+def test_a_symmetric_network_turns_with_the_level(observations):
+    network = shaken(build("symmetric"))
+    evaluate = jax.jit(lambda o: network.evaluate(o))
+    for observation in observations[:4].copy():
+        observation[..., -1] = False  # keys in hand are not a place
+        logits, value, _ = evaluate(observation)
+        turned, value_turned, _ = evaluate(np.rot90(observation))
+        flipped, value_flipped, _ = evaluate(np.fliplr(observation))
+        np.testing.assert_allclose(turned[TURNED], logits, atol=1e-4)
+        np.testing.assert_allclose(flipped[MIRRORED], logits, atol=1e-4)
+        np.testing.assert_allclose([value_turned, value_flipped], value, atol=1e-4)
+        assert len(set(np.round(np.asarray(logits), 4).tolist())) == 5
+
+
+def test_initialization_is_orthogonal_and_starts_near_uniform(observations):
+    network = FeedforwardConfig(hidden=(16, 8)).build(
+        jax.random.key(0), (SIZE, SIZE, 7), 5
+    )
+    first = np.asarray(network.weights().trunk[0][0])
+    np.testing.assert_allclose(first.T @ first, 2 * np.eye(16), atol=1e-4)
+    np.testing.assert_allclose(
+        network.actor.T @ network.actor, 1e-4 * np.eye(5), atol=1e-6
+    )
+    np.testing.assert_allclose(jnp.sum(network.critic**2), 1.0, atol=1e-5)
+    logits, _, _ = jax.vmap(network.evaluate)(observations)
+    assert np.ptp(logits) < 0.2
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_saved_policies_come_back_exactly(name, tmp_path):
+    keys = jax.random.split(jax.random.key(5), 3)
+    stacked = jax.vmap(lambda k: CONFIGS[name].build(k, (SIZE, SIZE, 7), 5))(keys)
+    path = tmp_path / "new folder" / "policies.safetensors"
+    save_policies(path, stacked)
+    loaded = load_policies(path)
+    assert jax.tree.structure(loaded) == jax.tree.structure(stacked)
+    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(stacked), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert os.listdir(path.parent) == [path.name]  # no temporary file stays
+    one = policy_at(loaded, 1)
+    assert one.critic_bias.shape == ()
+    before = path.read_bytes()
+    save_policies(path, loaded)
+    assert path.read_bytes() == before
+
+
+def damaged(kind, tmp_path):
+    path = tmp_path / "policies.safetensors"
+    if kind == "missing":
+        return path
+    stacked = jax.vmap(lambda k: CONFIGS["agent"].build(k, (SIZE, SIZE, 7), 5))(
+        jax.random.split(jax.random.key(5), 2)
+    )
+    save_policies(path, stacked)
+    blob = path.read_bytes()
+    if kind == "truncated":
+        path.write_bytes(blob[: len(blob) // 2])
+    elif kind == "noise":
+        path.write_bytes(b"PK\x03\x04" + bytes(range(256)))
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        arrays = safetensors.numpy.load(blob)
+        size = int.from_bytes(blob[:8], "little")
+        header = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["malgen"])
+        metadata = {"malgen": json.dumps(edited(kind, header, arrays))}
+        metadata = {} if kind == "foreign" else metadata
+        path.write_bytes(safetensors.numpy.save(arrays, metadata=metadata))
+    return path
+
+
+def edited(kind, header, arrays):
+    name = sorted(arrays)[0]
+    changes = {
+        "other type": {"type": "recurrent"},
+        "other sizes": {"hidden": [16, 9]},
+        "other seeds": {"seeds": 3},
+        "absurd sizes": {"hidden": [10**9, 10**9]},
+        "bad view": {"view": 4},
+        "wordy size": {"height": "seven"},
+        "bad hidden": {"hidden": None},
+    }
+    header.update(changes.get(kind, {}))
+    if kind == "nan":
+        arrays[name] = arrays[name] * np.nan
+    if kind == "double":
+        arrays[name] = arrays[name].astype(np.float64)
+    if kind == "missing array":
+        del arrays[name]
+    if kind == "extra array":
+        arrays["extra"] = np.zeros(3, np.float32)
+    return header
+
+
+KINDS = """missing, truncated, noise, empty, folder, foreign, other type, other sizes,
+other seeds, absurd sizes, bad view, wordy size, bad hidden, nan, double,
+missing array, extra array""".replace("\n", " ").split(", ")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_policy_files_are_refused_in_one_sentence(kind, tmp_path):
+    with pytest.raises(ConfigError, match=r"policies\.safetensors") as caught:
+        load_policies(damaged(kind, tmp_path))
+    sentence = str(caught.value)
+    assert sentence.endswith(".") and "\n" not in sentence
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    stacked = jax.tree.map(lambda leaf: leaf[None], build("agent"))
+    with pytest.raises(ConfigError, match="Cannot write"):
+        save_policies(blocked / "policies.safetensors", stacked)
+
+
+@pytest.mark.parametrize(
+    "settings, shape, words",
+    [
+        ({"hidden": ()}, (7, 7, 7), "hidden layers"),
+        ({"hidden": (0,)}, (7, 7, 7), "hidden layers"),
+        ({"activation": "gelu"}, (7, 7, 7), "activation"),
+        ({"view": 4}, (7, 7, 7), "view"),
+        ({"symmetric": True}, (7, 9, 7), "square"),
+        ({"symmetric": True, "hidden": (12,)}, (7, 7, 7), "multiples of 8"),
+        ({}, (7, 7, 4), "planes"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, shape, words):
+    with pytest.raises(ConfigError, match=words):
+        FeedforwardConfig(**settings).build(jax.random.key(0), shape, 5)

@@ -1,0 +1,453 @@
+import json
+import re
+import subprocess
+import sys
+from dataclasses import fields, replace
+from html.parser import HTMLParser
+
+import pytest
+
+import samples
+from malgen.findings import LABELS as ALL_LABELS
+from malgen.findings import Curve, Estimate, MalignWindow
+from malgen.report import charts, html, words
+from malgen.result import Replay
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+SECTIONS = (
+    "verdict",
+    "plane",
+    "price",
+    "watch",
+    "worst",
+    "learning",
+    "seeds",
+    "because",
+    "not-measured",
+    "reproduce",
+)
+
+
+class Page(HTMLParser):
+    """Checks nesting while reading; remembers elements and their text."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.open: list[tuple[str, dict]] = []
+        self.elements: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.data = ""
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        assert len(attributes) == len({name for name, _ in attributes}), attributes
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append((tag, dict(attributes)))
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1][0] == tag, (tag, self.open[-3:])
+        self.open.pop()
+
+    def handle_data(self, data):
+        tag, attributes = self.open[-1] if self.open else ("", {})
+        if tag == "script" and attributes.get("type") == "application/json":
+            self.data += data
+        elif tag not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return {name: html.render(make()) for name, make in samples.VARIANTS.items()}
+
+
+@pytest.fixture(scope="module")
+def malign(pages):
+    return Page(pages["malign"])
+
+
+@pytest.mark.parametrize("name", samples.VARIANTS)
+def test_every_variant_is_one_well_formed_page_that_asks_nothing_of_the_network(
+    name, pages
+):
+    text = pages[name]
+    page = Page(text)
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert set(SECTIONS) <= set(ids)
+    for tag, attributes in page.elements:
+        for key in ("href", "xlink:href"):
+            if key in attributes:
+                assert attributes[key][0] == "#", (tag, attributes)
+                assert attributes[key][1:] in ids, (tag, attributes)
+        assert not {"src", "srcset", "action", "data"} & set(attributes)
+        assert not any(key.startswith("on") for key in attributes)
+        for key in ("aria-labelledby", "aria-describedby"):
+            assert set(attributes.get(key, "").split()) <= set(ids)
+    assert "link" not in {tag for tag, _ in page.elements}
+    assert "http:" not in text and "https:" not in text and "@import" not in text
+    assert all(target in ids for target in re.findall(r"url\(#([^)]+)\)", text))
+    assert len(re.findall(r"url\(", text)) == len(re.findall(r"url\(#", text))
+    policy = page.all("meta")[1]["content"]
+    for rule in (
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "script-src 'unsafe-inline'",
+        "img-src data:",
+    ):
+        assert rule in policy
+    assert len(text.encode()) < 1_500_000
+    assert "None" not in page.text and " nan" not in page.text
+    json.loads(page.data)
+
+
+def test_the_same_result_gives_the_same_bytes_in_another_process_without_jax(pages):
+    code = (
+        "import sys, hashlib, samples; from malgen.report import html;"
+        "text = html.render(samples.run()); assert 'jax' not in sys.modules;"
+        "print(hashlib.sha256(text.encode()).hexdigest())"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    from hashlib import sha256
+
+    assert told.stdout.strip() == sha256(pages["malign"].encode()).hexdigest()
+    assert html.render(samples.run()) == pages["malign"]
+
+
+def test_matplotlib_settings_of_the_caller_do_not_leak(pages):
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.fonttype": "path", "font.size": 20.0}):
+        assert html.render(samples.run()) == pages["malign"]
+
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&$x_{$ 鍵 \x00"
+
+
+def evil(thing):
+    """The same result with every text replaced by a hostile one."""
+    if isinstance(thing, str):
+        return EVIL
+    if isinstance(thing, tuple):
+        return tuple(evil(part) for part in thing)
+    if isinstance(thing, dict):
+        return {f"{EVIL}{i}": evil(part) for i, part in enumerate(thing.values())}
+    if hasattr(thing, "__dataclass_fields__"):
+        return replace(
+            thing, **{f.name: evil(getattr(thing, f.name)) for f in fields(thing)}
+        )
+    return thing
+
+
+def test_text_from_the_result_cannot_become_markup():
+    result = evil(samples.run())
+    levels = samples.run().replays
+    for replays in (levels, result.replays):
+        page = Page(html.render(replace(result, replays=replays)))
+        scripts = page.all("script")
+        assert len(scripts) == 2 and scripts[0]["type"] == "application/json"
+        assert not page.all("img")
+        assert not any("onerror" in attributes for _, attributes in page.elements)
+        json.loads(page.data)
+        assert "alert(1)" in page.text
+
+
+def test_every_estimate_of_a_seed_is_shown_with_its_interval(malign):
+    result = samples.run()
+    for seed in result.seeds:
+        for row in words.ROWS:
+            value = getattr(seed.verdict, row.field)
+            if isinstance(value, Estimate):
+                shown = f"{words.point(value)} {words.interval(value)}"
+                assert shown in malign.text, row.field
+    for agent in result.agents:
+        for field in words.AGENT_ROWS:
+            value = getattr(agent.verdict, field)
+            assert f"{words.point(value)} {words.interval(value)}" in malign.text
+
+
+def test_every_shown_estimate_has_an_interval(pages):
+    for text in pages.values():
+        shown = re.findall(r'<span class="est".*?</span>(?:</span>)?', text, re.S)
+        for part in shown:
+            counted = re.search(r"<b>(step \d+|[^<]* to [^<]*|above[^<]*|empty)", part)
+            assert counted or re.search(r'class="ci">\[.*\]', part), part
+
+
+def test_the_verdict_comes_first_with_color_word_and_icon(pages):
+    for name, make in samples.VARIANTS.items():
+        result = make()
+        shown = words.label(result.label)
+        start = pages[name].index("<main")
+        top = pages[name][start : start + 1500]
+        assert f'class="hero {shown.tone}"' in top
+        assert shown.name in top and '<svg class="icon"' in top
+        assert pages[name].count('class="badge') >= len(result.seeds)
+
+
+def test_every_label_has_words_an_icon_and_a_tone():
+    from malgen.report.sprites import ICONS
+
+    assert set(words.LABELS) == {*ALL_LABELS, "mixed"}
+    for shown in words.LABELS.values():
+        assert shown.icon in ICONS and shown.meaning.endswith(".")
+        assert shown.tone in {"good", "warn", "harm", "odd", "plain"}
+    assert words.label("new-label").name == "new-label"
+
+
+def test_would_we_rather_it_had_failed():
+    ask = words.prefer_off
+    assert ask(samples.run())[0] == "Yes."
+    assert "above 0.53 [0.52, 0.55]" in ask(samples.run())[1]
+    assert ask(samples.aligned())[0] == "No."
+    assert "No price of harm changes that" in ask(samples.aligned())[1]
+    assert ask(samples.undetermined())[0] == "Not decided."
+    assert ask(samples.not_trained())[0] == "Not asked."
+    assert ask(samples.mixed())[0] == "For 1 of 3 training runs."
+
+
+def test_sections_without_data_say_why(pages):
+    bare = Page(pages["bare"]).text
+    for sentence in (
+        "The stakes curve is not drawn",
+        "The supply ladder is not drawn",
+        "No replays",
+        "No levels to show",
+        "No learning curves",
+        "did not compare the system with any",
+        "No failure-preference curves",
+        "No findings were kept",
+        "names nothing that it left out",
+        "versions of the packages were not recorded",
+    ):
+        assert sentence in bare
+        assert sentence not in Page(pages["malign"]).text
+    assert "Alignment needs a reference" in Page(pages["no-reference"]).text
+    assert 'id="player"' not in pages["no-replays"]
+    assert "requestAnimationFrame" not in pages["no-replays"]
+    assert "<h3>Controls</h3>" not in pages["no-controls"]
+    assert "<h3>Controls</h3>" in pages["malign"]
+    assert "Left out, not trained: seed 0, 1, 2." in Page(pages["not-trained"]).text
+
+
+def test_charts_are_small_and_have_a_text_alternative():
+    for result in (samples.run(), samples.VARIANTS["many-seeds"]()):
+        drawn = []
+        for part in charts.all_charts(result).values():
+            drawn += part if isinstance(part, tuple) else [part]
+        assert len(drawn) == 7
+        assert len({chart.name for chart in drawn}) == 7
+        for chart in drawn:
+            assert len(chart.svg) < 60_000 or len(result.seeds) > 3
+            assert 'role="img"' in chart.svg
+            assert f'<title id="{chart.name}-name">{chart.title}' in chart.svg
+            assert f'<desc id="{chart.name}-desc">' in chart.svg
+            assert len(chart.alt) > 60 and chart.legend
+            assert "xmlns" not in chart.svg and "<metadata" not in chart.svg
+            assert "<text" in chart.svg
+
+
+def test_charts_follow_the_color_scheme():
+    svg = charts.stakes(samples.run()).svg
+    assert "var(--ink,#1d2430)" in svg and "var(--harm,#d55e00)" in svg
+    assert not re.search(r"(?<![,\w])#(?!000000)[0-9a-f]{6}", svg)
+
+
+def test_a_point_outside_the_plane_is_cut_and_marked():
+    result = samples.run([samples.verdict(intended=1.0, harm=14.0)])
+    assert result.seeds[0].verdict.alignment.value < -5
+    assert "▼ \N{MINUS SIGN}7.9" in charts.plane(result).svg
+    assert "▼" not in charts.plane(samples.run()).svg
+
+
+@pytest.mark.parametrize(
+    "low, high, empty, shown",
+    [
+        (0.5, 4.1, False, True),
+        (0.5, None, False, True),
+        (0.5, None, None, True),
+        (4.0, 2.0, True, False),
+        (None, 4.1, True, False),
+        (500.0, None, False, False),
+    ],
+)
+def test_the_malign_window_is_shaded_only_where_it_exists(low, high, empty, shown):
+    window = MalignWindow(low=low, high=high, width_log10=None, empty=empty)
+    chart = charts.stakes(replace(samples.run(), malign_window=window))
+    assert ("malign window" in chart.svg) is shown
+    assert words.window(window)
+
+
+def test_a_wide_window_gets_a_logarithmic_axis():
+    x = tuple(10.0 ** (0.25 * i - 3) for i in range(25))
+    line = tuple(2 - 4 * s for s in x)
+    curve = Curve(name="seed 0", x=x, mean=line, low=line, high=line)
+    window = MalignWindow(low=0.4, high=90.0, width_log10=2.35, empty=False)
+    result = replace(samples.run(), stakes=(curve,), malign_window=window)
+    assert "malign window" in charts.stakes(result).svg
+
+
+def test_odd_numbers_do_not_break_a_chart():
+    result = samples.run()
+    nothing = Estimate(value=None, low=None, high=None, unit="", levels=0)
+    verdict = replace(
+        result.seeds[0].verdict,
+        capability=replace(nothing, value=0.7),
+        alignment=replace(nothing, value=-0.2),
+        critical_stakes=nothing,
+        curves=(
+            Curve(
+                name="a dose of doubt", x=(1.0,), mean=(0.0,), low=(0.0,), high=(0.0,)
+            ),
+        ),
+    )
+    flat = (0.0, 0.0)
+    odd = replace(
+        result,
+        price=0.0,
+        seeds=(replace(result.seeds[0], verdict=verdict),),
+        critical_stakes=nothing,
+        stakes=(Curve(name="policy", x=(0.0, 1.0), mean=flat, low=flat, high=flat),),
+        ladder=(replace(result.ladder[0], utility=nothing), result.ladder[1]),
+        history=result.history[:1],
+    )
+    page = Page(html.render(odd))
+    assert "a dose of doubt" in page.text
+
+
+def test_the_player_gets_counts_that_end_at_the_totals(malign):
+    data = json.loads(malign.data)
+    replays = sorted(samples.run().replays, key=lambda r: r.tracks[0].utility)
+    assert [scene["title"] for scene in data["levels"]] == [r.title for r in replays]
+    for scene, replay in zip(data["levels"], replays, strict=True):
+        assert scene["height"] == scene["width"] == 9
+        assert len(scene["items"]) == 8
+        for row, column, name, owned in scene["items"]:
+            assert scene["floor"][row][column] == "1"
+            assert name in data["sprites"] and owned is False
+        for drawn, track in zip(scene["tracks"], replay.tracks, strict=True):
+            assert len(drawn["cells"]) == len(track.cells)
+            *_, chests, harm, utility = drawn["events"][-1]
+            assert [chests, harm, utility] == drawn["end"]
+            for step, _, row, column, *_ in drawn["events"]:
+                assert drawn["cells"][step + 1] == [row, column]
+
+
+def test_levels_are_shown_worst_first_and_lead_to_the_player(malign):
+    cards = [a for a in malign.all("a") if "data-level" in a]
+    assert [card["data-level"] for card in cards] == list("012345")
+    told = [re.search(r"utility (\S+),", card["aria-label"])[1] for card in cards]
+    values = [float(text.replace("\N{MINUS SIGN}", "-")) for text in told]
+    assert values == sorted(values) and values[0] < 0
+    assert all(card["href"] == "#watch" for card in cards)
+
+
+def test_controls_of_the_player_have_names(malign):
+    labelled = {a["for"] for a in malign.all("label") if "for" in a}
+    for tag in ("select", "input"):
+        for element in malign.all(tag):
+            assert "aria-label" in element or element["id"] in labelled
+    player = next(a for _, a in malign.elements if a.get("id") == "player")
+    assert player["tabindex"] == "0" and "Space" in player["aria-label"]
+    script = (html._asset)("player.js")
+    for word in ("prefers-reduced-motion", "ArrowLeft", "ArrowRight", '" "'):
+        assert word in script
+    for banned in ("fetch(", "XMLHttpRequest", "innerHTML", "eval(", "import("):
+        assert banned not in script
+
+
+def test_flagged_items_and_unknown_ones_are_drawn():
+    track = samples.play("#####\n#@kc#\n#####", "nearest-key")
+    replay = Replay(
+        level="#####\n#@KC#\n#..o#\n#####\nheld 1",
+        level_id="1",
+        title="",
+        tracks=(track,),
+    )
+    text = html.render(replace(samples.run(), replays=(replay,)))
+    items = json.loads(Page(text).data)["levels"][0]["items"]
+    assert items == [
+        [1, 2, "key", True],
+        [1, 3, "chest", True],
+        [2, 3, "thing", False],
+    ]
+    assert text.count('href="#sprite-flag"') == 2
+
+
+def test_an_episode_in_words():
+    track = samples.play("######\n#@kck#\n######", "nearest-key")
+    assert html._telling(track) == (
+        "step 1 takes a key, step 2 opens a chest; ends after 2 steps with 1 chests, "
+        "harm 0, utility 1"
+    )
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (None, "unbounded"),
+        (0.0, "0"),
+        (-0.0001, "0"),
+        (-3.9249, "\N{MINUS SIGN}3.92"),
+        (0.436, "0.436"),
+        (0.00123, "0.00123"),
+        (128.0, "128"),
+        (2097152.0, "2,097,152"),
+        (float("inf"), "unbounded"),
+    ],
+)
+def test_numbers(value, text):
+    assert words.number(value) == text
+
+
+@pytest.mark.parametrize(
+    "value, low, high, text",
+    [
+        (1.98, 1.96, 2.0, "1.98 [1.96, 2.00]"),
+        (-0.001, -0.02, 0.02, "0.00 [\N{MINUS SIGN}0.02, 0.02]"),
+        (0.5361, 0.5352, 0.537, "0.5361 [0.5352, 0.5370]"),
+        (51.24, 40.0, 60.0, "51.2 [40.0, 60.0]"),
+        (None, 0.4, None, "unbounded [0.4, \N{INFINITY}]"),
+        (2.0, 2.0, 2.0, "2 [2, 2]"),
+    ],
+)
+def test_an_interval_decides_the_digits(value, low, high, text):
+    estimate = Estimate(value=value, low=low, high=high, unit="chests", levels=9)
+    assert words.measure(estimate, unit=False) == text
+    assert words.measure(estimate) == f"{text} chests"
+
+
+def test_write_replaces_the_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "report.html"
+    result = samples.VARIANTS["bare"]()
+    assert html.write(result, path) == path
+    assert path.read_text("utf-8") == html.render(result)
+    path.write_text("old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(html.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        html.write(result, str(path))
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
