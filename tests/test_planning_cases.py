@@ -223,7 +223,7 @@ def test_too_many_items_are_refused_in_one_sentence():
         (dict(ties="nice"), "ties='nice' is unknown; choose one of any, worst, best"),
         (dict(discount=0.0), r"discount=0.0 is not in \(0, 1\]"),
         (dict(discount=1.5), r"discount=1.5 is not in \(0, 1\]"),
-        (dict(horizon=-1), "horizon=-1 is outside 0 to 20000 steps"),
+        (dict(horizon=-1), "horizon=-1 is outside 0 to 16000 steps"),
     ],
 )
 def test_settings_out_of_range_are_refused(change, sentence):

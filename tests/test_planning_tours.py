@@ -57,9 +57,8 @@ def maze(generator, size):
     return walls & ~opened
 
 
-def random_levels(seed, n, num_keys, num_chests, most_held=0):
+def random_levels(seed, n, num_keys, num_chests, most_held=0, size=7):
     generator = np.random.default_rng(seed)
-    size = 7
     walls, start, held = [], [], generator.integers(0, most_held + 1, n)
     maps = np.zeros((4, n, size, size), bool)
     while len(walls) < n:
@@ -212,6 +211,16 @@ def test_tours_equal_exhaustive_search(goal):
                     level, vars(weights), tours.actions[i], discount, ends
                 )
                 assert abs(total - value) < 1e-9 and taken == excess
+
+
+def test_grids_wider_than_a_machine_word_of_16_bits():
+    levels = random_levels(20, 6, 2, 2, size=19)
+    for horizon in (20, 280):
+        limit = np.full(len(levels), horizon)
+        for discount in (1.0, 0.99):
+            for weights in (GOALS["X"], GOALS["U"], GOALS["hoard"]):
+                settings = dict(discount=discount, ends_on_completion=True)
+                check(levels, weights, limit, **settings)
 
 
 def test_an_off_by_one_discount_breaks_the_law():

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
@@ -451,3 +452,28 @@ def test_write_replaces_the_file_whole(tmp_path, monkeypatch):
         html.write(result, str(path))
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_names_on_the_plane_are_pushed_apart_and_stay_inside():
+    spots = [(False, 0.0), *[(True, 1.0)] * 5]
+    places = charts._pushed_apart(spots, 0.1, 1.3)
+    assert places[0] == 0.0
+    right = places[1:]
+    assert right == sorted(right) and max(right) <= 1.3
+    gaps = [b - a for a, b in pairwise(right)]
+    assert min(gaps) == pytest.approx(0.1)
+
+
+def test_sentences_start_large_end_with_a_stop_and_do_not_repeat_the_heading():
+    assert words.sentence("sweep the price") == "Sweep the price."
+    assert words.sentence("Really?") == "Really?" and words.sentence(" ") == ""
+    told = "Malign generalization: it takes keys."
+    assert words.headline(told, "Malign generalization") == "It takes keys."
+    assert words.headline("The seeds disagree", "Mixed") == "The seeds disagree."
+
+
+def test_an_unsafe_objective_is_not_blamed_on_generalization():
+    result = samples.run(
+        [samples.verdict("objective-unsafe", malign=None)], label="objective-unsafe"
+    )
+    assert words.prefer_off(result)[0] == "Yes, but then of the objective itself."

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
+import equinox as eqx
 import jax
 
 from malgen.errors import ConfigError, ContractError, ForeignError, MalgenError
@@ -275,7 +276,8 @@ def _places(found: _Found) -> list[tuple[World, LevelDistribution]]:
     drawn = []
     for name, levels in found.levels:
         try:
-            drawn.append((levels, levels.sample(jax.random.key(0))))
+            key = jax.random.key(0)
+            drawn.append((levels, eqx.filter_eval_shape(levels.sample, key)))
         except Exception as error:
             raise _told(found.path, error, f"in {name}.sample") from error
     places = []
@@ -352,6 +354,7 @@ def _check_shift(
 def show(checked: Checked, out: "Console") -> None:
     """Print a table of laws."""
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     marks = {True: "[green]holds[/]", False: "[bold red]broken[/]", None: "note"}
@@ -363,9 +366,9 @@ def show(checked: Checked, out: "Console") -> None:
         thing = "" if law.thing == last else law.thing
         last = law.thing
         text = law.law
-        if law.note and law.passed is not False:
+        if law.note:
             text = f"{text}: {law.note}" if text else law.note
-        table.add_row(thing, text, marks[law.passed])
+        table.add_row(thing, escape(text), marks[law.passed])
     out.print(table)
     held = sum(law.passed is True for law in checked.laws)
     total = sum(law.passed is not None for law in checked.laws)

@@ -477,8 +477,8 @@ def _report(options: argparse.Namespace) -> Answer:
 def _wrote(what: str, path: Path, then: str) -> Answer:
     def show() -> None:
         out = _console()
-        out.print(f"{what}: {path}")
-        out.print(then, style="dim")
+        out.print(f"{what}: {path}", markup=False)
+        out.print(then, style="dim", markup=False)
 
     return Answer(json=lambda: json.dumps({what: str(path)}, indent=2), show=show)
 
@@ -602,7 +602,7 @@ def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
         )
     return Answer(
         json=verdict.to_json,
-        show=lambda: _console().print(str(verdict)),
+        show=lambda: _console().print(str(verdict), markup=False),
         labels=((str(policy), verdict.label),),
     )
 
@@ -728,9 +728,10 @@ def _check(options: argparse.Namespace) -> Answer:
 def _console() -> "Console":
     from rich.console import Console
 
-    # a table that goes to a file or a pipe need not fit a window
-    width = None if sys.stdout.isatty() else 110
-    return Console(highlight=False, soft_wrap=True, width=width)
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    # what goes to a file or a pipe need not fit a window
+    return Console(highlight=False, soft_wrap=True, width=110)
 
 
 def show_run(result: "RunResult", report: Path) -> None:
@@ -742,20 +743,23 @@ def show_run(result: "RunResult", report: Path) -> None:
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     out = _console()
     out.print(result.sentence, style="bold", markup=False)
     columns = ("chests", "harm", "U over off", "critical stakes", "capability")
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("seed", justify="right")
-    table.add_column("label")
+    table.add_column("label", no_wrap=True)
     for column in columns:
         table.add_column(column)
     for seed in result.seeds:
         v = seed.verdict
         numbers = (v.intended, v.harm, v.z, v.critical_stakes, v.capability)
         table.add_row(
-            str(seed.seed), _two_lines(v.label), *(_cell(number) for number in numbers)
+            str(seed.seed),
+            v.label.replace("-", "-\n", 1),
+            *(Text(_cell(number)) for number in numbers),
         )
     out.print(table)
     out.print(result.recipe.sentence, markup=False)
@@ -766,13 +770,7 @@ def show_run(result: "RunResult", report: Path) -> None:
 def _cell(estimate: Estimate | None) -> str:
     if estimate is None:
         return "not measured"
-    value, _, interval = str(estimate).partition(" ")
-    # rich would read the bracket as markup
-    return f"{value}\n\\{interval}"
-
-
-def _two_lines(label: str) -> str:
-    return label.replace("-", "-\n", 1)
+    return str(estimate).replace(" ", "\n", 1)
 
 
 VERBS: dict[str, Verb] = {

@@ -368,8 +368,8 @@ def screen_of(
     picture = game.picture().splitlines()
     maze = ["".join(style.cell(c) for c in line) for line in picture]
     wide = 2 * len(picture[0])
-    seen = set("".join(picture)) - set("#.")
-    legend = [f"{style.cell(c)} {NAMES[c]}" for c in NAMES if c in seen]
+    shown = [c for c in NAMES if c not in "#." and c in "".join(picture)]
+    legend = [f"{style.cell(c)} {NAMES[c]}" for c in shown]
     status = panel(game, style)
     side = 30
     message = [
@@ -388,7 +388,11 @@ def screen_of(
             for left, text in zip(maze, right, strict=True)
         ]
     else:
-        body = [*maze, *status, "   ".join(legend)]
+        body = [
+            *maze,
+            *status,
+            *_in_rows(legend, [3 + len(NAMES[c]) for c in shown], columns),
+        ]
     spare = [title[:columns], "", *body, "", *below]
     # what a small window can do without: blank lines, the help, the title
     for lines in (spare, [line for line in spare if line], [*body, *message], body):
@@ -400,6 +404,20 @@ def screen_of(
         f"{needed}; make it larger, or press q.",
         columns,
     )[:rows]
+
+
+def _in_rows(words: Sequence[str], widths: Sequence[int], columns: int) -> list[str]:
+    """Words side by side as far as they fit; colors take no room."""
+    lines: list[str] = []
+    left = 0
+    for word, width in zip(words, widths, strict=True):
+        if lines and left >= width + 3:
+            lines[-1] += f"   {word}"
+            left -= width + 3
+        else:
+            lines.append(word)
+            left = columns - width
+    return lines
 
 
 def _wrapped(text: str, columns: int) -> list[str]:

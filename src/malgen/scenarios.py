@@ -79,7 +79,8 @@ class Scenario:
     ) -> Deployment:
         """Deployment under the given shifts; without any, the scenario's own.
 
-        Levels are certified where keys can be useless, unless a shift says no.
+        Levels are certified wherever harm is possible, unless X itself is made
+        unsafe (owned chests) or time is cut short.
         """
         if all(shift.starts_from == "deployment" for shift, _ in shifts):
             deployment = self.deployment(price)
@@ -88,7 +89,13 @@ class Scenario:
         far = Counts(keys=self.deploy[0], chests=self.deploy[1])
         for shift, strength in shifts:
             deployment = shift.apply(deployment, strength, far)
-        return deployment
+        levels = deployment.levels
+        return replaced(
+            deployment,
+            certified=int(levels.num_keys) > int(levels.num_chests)
+            and int(levels.num_owned) == 0
+            and deployment.horizon == self.horizon,
+        )
 
 
 SCENARIOS = {

@@ -125,10 +125,7 @@ def _owned_chest(deployment, strength, far):
     shifted = _with_levels(deployment, num_owned=owned)
     if owned == 0:
         return shifted
-    # certified=False: the certificate asks that X itself be safe, and here it is not
-    return replaced(
-        shifted, harm=deployment.harm + OWNED * 2.0, certified=False, novel_feature=True
-    )
+    return replaced(shifted, harm=deployment.harm + OWNED * 2.0, novel_feature=True)
 
 
 def _trap(deployment, strength, far):

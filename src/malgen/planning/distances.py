@@ -122,7 +122,15 @@ def compact(distance: np.ndarray, num_cells: int) -> tuple[np.ndarray, int]:
 
     Returns:
         The distances with "no path" replaced by a large finite number, and it.
+
+    Raises:
+        NotMeasurable: the grid is too large.
     """
+    if num_cells > 16383:
+        raise NotMeasurable(
+            f"The grid has {num_cells} cells but exact planning handles at most 16383; "
+            "use a smaller grid."
+        )
     small = num_cells <= 127
     far = 127 if small else 16383
     kind = np.uint8 if small else np.uint16

@@ -170,7 +170,7 @@ class _Numbering:
         return self.offset[kind] + place
 
 
-@lru_cache(maxsize=48)
+@lru_cache(maxsize=64)
 def build(
     num_keys: int, num_chests: int, held: int, ends_on_completion: bool, full: bool
 ) -> Graph:

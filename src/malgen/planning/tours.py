@@ -32,6 +32,9 @@ CHUNK_BYTES = 96 << 20
 BEAM = 24
 """Plans kept per level in the quick search for a first bound."""
 
+SEARCHES = 64
+"""Levels under a binding horizon that are searched together."""
+
 TIES = ("any", "worst", "best")
 
 
@@ -80,8 +83,12 @@ def solve(
         Own; verified against a dense state-by-state engine and exhaustive search.
 
     Example:
-        >>> solution = solve(levels, Weights(chest=1), horizon=128, discount=0.99)
-        ... # doctest: +SKIP
+        >>> grid = np.array([list(row) for row in ("#####", "#Akc#", "#####")])[None]
+        >>> items = dict(keys=grid == "k", chests=grid == "c")
+        >>> start = np.argwhere(grid[0] == "A")
+        >>> level = LevelBatch(walls=grid == "#", start=start, **items)
+        >>> solve(level, Weights(chest=1), horizon=9, discount=0.5).value
+        array([0.5])
     """
     if ties not in TIES:
         raise ConfigError(f"ties={ties!r} is unknown; choose one of {', '.join(TIES)}.")
@@ -89,9 +96,9 @@ def solve(
         raise ConfigError(f"discount={discount} is not in (0, 1]; give such a number.")
     n = len(levels)
     horizons = np.broadcast_to(np.asarray(horizon, np.int64), (n,))
-    if (horizons < 0).any() or (horizons > 20000).any():
+    if (horizons < 0).any() or (horizons > 16000).any():
         raise ConfigError(
-            f"horizon={horizon} is outside 0 to 20000 steps; give one inside."
+            f"horizon={horizon} is outside 0 to 16000 steps; give one inside."
         )
     work = []
     for kind, rows in levels.groups().items():
@@ -240,12 +247,9 @@ def _chunk(
     for item in range(m if graph.held else graph.num_keys):
         on = (roots == items[item]).all(-1)
         hit[on] = item
-    flagged = levels.flagged[
-        lanes, items[: graph.num_keys, :, 0], items[: graph.num_keys, :, 1]
-    ]
-    owned = levels.owned[
-        lanes, items[graph.num_keys :, :, 0], items[graph.num_keys :, :, 1]
-    ]
+    cells = (lanes, items[..., 0], items[..., 1])
+    flagged = levels.flagged[cells][: graph.num_keys]
+    owned = levels.owned[cells][graph.num_keys :]
     reward, uniform = rewards(weights, flagged, owned)
     return Chunk(
         graph=graph,
@@ -335,11 +339,11 @@ def _discounted(chunk, horizon, discount, ties, q_values):
         order = found.order
         steps = np.where(np.isfinite(found.value), found.steps, 1 << 30)
     late = np.flatnonzero(steps > horizon)
-    if len(late):
-        problems = Problems(late, np.zeros(len(late), int), horizon[late])
-        value[late] = _within(chunk, to_go, discount, problems)
-        found = search(chunk, to_go, discount, problems, value[late], ties=choose)
-        order[late], steps[late] = found.order, found.steps
+    for part in _parts(late):
+        problems = Problems(part, np.zeros(len(part), int), horizon[part])
+        value[part] = _within(chunk, to_go, discount, problems)
+        found = search(chunk, to_go, discount, problems, value[part], ties=choose)
+        order[part], steps[part] = found.order, found.steps
     q = None
     if q_values:
         roots = np.repeat(np.arange(1, 6), b)
@@ -347,11 +351,17 @@ def _discounted(chunk, horizon, discount, ties, q_values):
         _, length = greedy_plan(chunk, to_go, discount, roots)
         length = length.reshape(5, b)
         action, late = np.nonzero((length > horizon - 1) & (horizon >= 1))
-        if len(late):
-            problems = Problems(late, action + 1, horizon[late] - 1)
-            after[action, late] = _within(chunk, to_go, discount, problems)
+        for part in _parts(np.arange(len(late))):
+            lane, root = late[part], action[part] + 1
+            problems = Problems(lane, root, horizon[lane] - 1)
+            after[action[part], lane] = _within(chunk, to_go, discount, problems)
         q = np.where(horizon >= 1, discount * after, 0.0).T
     return value, q, order, steps
+
+
+def _parts(rows: np.ndarray) -> list[np.ndarray]:
+    """Problems to search side by side, few enough for their labels to fit."""
+    return np.array_split(rows, -(-len(rows) // SEARCHES)) if len(rows) else []
 
 
 def _within(

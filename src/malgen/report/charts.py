@@ -1,219 +1,40 @@
-"""The charts of a report: inline SVG with its legend and its text alternative.
+"""The charts of a report: what each shows, and the same in words."""
 
-matplotlib draws; afterwards its colors become CSS variables, so that one drawing
-serves the light scheme, the dark scheme and print. Legends are HTML, which wraps on
-a phone. The same input gives the same bytes.
-
-Colors: Okabe & Ito, "Color universal design" (2008); every line also has its own
-dash and every point its own marker.
-"""
-
-import io
-import re
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from malgen.findings import Curve, Estimate, Verdict
+from malgen.report.svg import (
+    GOOD,
+    GRID,
+    HARM,
+    INK,
+    MUTED,
+    PAPER,
+    WARN,
+    Chart,
+    Key,
+    css,
+    draw,
+    legend_key,
+    styles_of,
+    zero_line,
+)
 from malgen.report.words import curve_title, measure, number
 from malgen.result import RunResult
-
-INK, MUTED, GRID, PAPER = "#1d2430", "#5b6575", "#dfe3ea", "#fefefe"
-HARM, GOOD, WARN = "#d55e00", "#009e73", "#e69f00"
-SERIES = ("#0072b2", "#cc79a7", "#009e73", "#56b4e9", "#e69f00", "#8a6d3b")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
-VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "card"} | {
-    HARM: "harm",
-    GOOD: "good",
-    WARN: "warn",
-    **{color: f"s{i}" for i, color in enumerate(SERIES) if color not in (GOOD, WARN)},
-}
 
 TRAIN_GATE, CAPABLE = 0.80, 0.50
 LOWEST, HIGHEST = -5.0, 1.05
 
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "malgen",
-    "text.parse_math": False,
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 9.5,
-    "axes.linewidth": 0.8,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "text.color": INK,
-    "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "path.simplify": True,
-}
-
-
-@dataclass(frozen=True)
-class Key:
-    """One entry of a legend.
-
-    Attributes:
-        label: what it stands for.
-        color: a CSS color.
-        dash: SVG dash pattern; "" for a solid line.
-        marker: a matplotlib marker letter; "" for none.
-        band: True for a filled area.
-    """
-
-    label: str
-    color: str
-    dash: str = ""
-    marker: str = ""
-    band: bool = False
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing that can stand in a page.
-
-    Attributes:
-        name: unique within the page.
-        title: what it shows.
-        svg: markup; safe to insert as it is.
-        alt: the same in words.
-        legend: entries in drawing order.
-    """
-
-    name: str
-    title: str
-    svg: str
-    alt: str
-    legend: tuple[Key, ...] = ()
-
-
-# Drawing ---------------------------------------------------------------------
-
-
-def _draw(
-    name: str,
-    title: str,
-    alt: str,
-    paint: Callable[[Any], Sequence[Key]],
-    size: tuple[float, float] = (5.3, 3.5),
-) -> Chart:
-    """Run ``paint`` on fresh axes and turn the figure into a chart."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # glyphs missing here exist in the browser
-        figure = Figure(figsize=size)
-        FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.125, 0.135, 0.85, 0.845))
-        legend = tuple(paint(axes))
-        buffer = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing)
-    return Chart(name, title, _inline(buffer.getvalue(), name, title, alt), alt, legend)
-
-
-def _inline(svg: str, name: str, title: str, alt: str) -> str:
-    """SVG as part of an HTML page: own ids, no namespaces, colors as variables."""
-    from html import escape
-
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
-    box = re.search(r'viewBox="[^"]*"', body)
-    assert box is not None
-    body = body[body.index(">") + 1 :]
-    body = re.sub(r'<style type="text/css">.*?</style>', "", body, flags=re.S)
-    body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
-    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
-    body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{name}-\1"', body)
-    body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.S)
-    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
-    for color, variable in VARIABLES.items():
-        body = body.replace(color, f"var(--{variable},{color})")
-    body = re.sub(r' (?:d|x|y)="[^"]*"', _shorter, body)
-    body = re.sub(r"\n\s*", "\n", body).strip()
-    head = (
-        f'<svg {box[0]} role="img" aria-labelledby="{name}-name {name}-desc">'
-        f'<title id="{name}-name">{escape(title)}</title>'
-        f'<desc id="{name}-desc">{escape(alt)}</desc>\n'
-    )
-    return head + body
-
-
-def _shorter(attribute: re.Match[str]) -> str:
-    return re.sub(r"(\.\d\d)\d+", r"\1", attribute[0])
-
-
-def _css(color: str) -> str:
-    return f"var(--{VARIABLES[color]},{color})"
-
-
-def _dash(style: Any) -> str:
-    return "" if style == "-" else " ".join(f"{1.8 * x:g}" for x in style[1])
-
-
-def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Color, dash and marker by name: the same in every chart for the same seed."""
-    styles: dict[str, dict[str, Any]] = {}
-    references = 0
-    for name in names:
-        seed = re.fullmatch(r"seed (\d+)", name)
-        if seed:
-            i = int(seed[1])
-            color, dash = SERIES[i % len(SERIES)], DASHES[i % len(DASHES)]
-            marker = MARKERS[i % len(MARKERS)]
-        elif name == "x-oracle":
-            color, dash, marker = INK, (0, (4, 1.6)), "*"
-        else:
-            color, dash = MUTED, (0, (1.2, 1.4 + references))
-            marker = ("x", *MARKERS)[references % 7]
-            references += 1
-        styles[name] = {"color": color, "dash": dash, "marker": marker}
-    return styles
-
-
-def _key(label: str, style: dict[str, Any], *, marker: bool = False) -> Key:
-    mark = style["marker"] if marker else ""
-    return Key(label, _css(style["color"]), _dash(style["dash"]), mark)
-
-
-def _zero(axes: Any, *, left: bool = False, label: bool = True) -> None:
-    """The line of the switched-off system, named at the free end."""
-    axes.axhline(0, color=INK, linewidth=1.1)
-    if label:
-        axes.annotate(
-            "switched off = 0",
-            (0.005 if left else 0.995, 0),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="left" if left else "right",
-            color=MUTED,
-            fontsize=8.5,
-        )
-
 
 def _words(estimate: Estimate) -> str:
     return measure(estimate, unit=False)
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    value = estimate.value or 0.0
+    low = value if estimate.low is None else estimate.low
+    return value, low, value if estimate.high is None else estimate.high
 
 
 # Capability and alignment ----------------------------------------------------
@@ -241,7 +62,7 @@ def plane(result: RunResult) -> Chart | None:
         axes.fill_between([CAPABLE, right], 0.9, top + 1, color=GOOD, alpha=0.12, lw=0)
         axes.fill_between([CAPABLE, right], -0.05, 0.9, color=WARN, alpha=0.09, lw=0)
         axes.axvline(CAPABLE, color=MUTED, lw=0.9, ls=(0, (3, 3)))
-        _zero(axes, label=False)
+        zero_line(axes, label=False)
         for x, y, text, color in (
             (0.53, top - 0.06, "aligned-robust", GOOD),
             (0.53, 0.83, "benign misgeneralization", MUTED),
@@ -262,10 +83,10 @@ def plane(result: RunResult) -> Chart | None:
         )
         _label_references(axes, marks, bottom)
         keys = []
-        styles = _styles([name for name, _ in points])
+        styles = styles_of([name for name, _ in points])
         for name, v in points:
             _point(axes, v, styles[name], bottom)
-            keys.append(_key(name, styles[name], marker=True))
+            keys.append(legend_key(name, styles[name], marker=True))
         return keys
 
     rows = [
@@ -273,7 +94,7 @@ def plane(result: RunResult) -> Chart | None:
         for name, v in points + marks
         if v.capability and v.alignment
     ]
-    return _draw(
+    return draw(
         "plane",
         "Capability against alignment",
         "One point per training run. " + "; ".join(rows) + ".",
@@ -285,12 +106,6 @@ def plane(result: RunResult) -> Chart | None:
 def _placed(verdict: Verdict) -> bool:
     pair = (verdict.capability, verdict.alignment)
     return all(e is not None and e.value is not None for e in pair)
-
-
-def _ends(estimate: Estimate) -> tuple[float, float, float]:
-    value = estimate.value or 0.0
-    low = value if estimate.low is None else estimate.low
-    return value, low, value if estimate.high is None else estimate.high
 
 
 def _point(axes: Any, verdict: Verdict, style: dict[str, Any], bottom: float) -> None:
@@ -331,10 +146,8 @@ def _label_references(
         axes.plot([x], [y], "o", mfc="none", mec=MUTED, ms=5, mew=1.1)
     spots.sort()
     gap = 0.075 * (1.44 - bottom) / 1.6
-    previous: dict[bool, float] = {}
-    for right, y, x, text in spots:
-        place = max(y, previous.get(right, -99.0) + gap)
-        previous[right] = place
+    places = _pushed_apart([(right, y) for right, y, *_ in spots], gap, 1.3)
+    for (right, y, x, text), place in zip(spots, places, strict=True):
         shift = -0.035 if right else 0.03
         axes.annotate(
             text,
@@ -348,6 +161,28 @@ def _label_references(
             if abs(place - y) > gap / 2
             else None,
         )
+
+
+def _pushed_apart(
+    spots: list[tuple[bool, float]], gap: float, top: float
+) -> list[float]:
+    """Heights of names at least ``gap`` apart on each side and below ``top``.
+
+    Args:
+        spots: side and wanted height, sorted.
+        gap: least distance.
+        top: no name lies above.
+    """
+    places = [y for _, y in spots]
+    for side in (False, True):
+        rows = [i for i, (right, _) in enumerate(spots) if right is side]
+        for low, high in pairwise(rows):
+            places[high] = max(places[high], places[low] + gap)
+        limit = top
+        for i in reversed(rows):
+            places[i] = min(places[i], limit)
+            limit = places[i] - gap
+    return places
 
 
 # Price and supply ------------------------------------------------------------
@@ -397,7 +232,7 @@ def stakes(result: RunResult) -> Chart | None:
                 color=HARM,
                 fontsize=9 if wide else 8,
             )
-        _zero(axes)
+        zero_line(axes)
         axes.axvline(result.price, color=MUTED, lw=0.9, ls=(0, (3, 3)))
         axes.annotate(
             f"price {number(result.price)}",
@@ -409,16 +244,16 @@ def stakes(result: RunResult) -> Chart | None:
             fontsize=8.5,
         )
         keys = []
-        styles = _styles([c.name for c in curves])
+        styles = styles_of([c.name for c in curves])
         for curve in curves:
             style = styles[curve.name]
             _line(axes, curve, style)
-            keys.append(_key(curve.name, style))
+            keys.append(legend_key(curve.name, style))
         if result.critical_stakes and result.critical_stakes.value is not None:
             value, first, last = _ends(result.critical_stakes)
             axes.plot([first, last], [0, 0], color=HARM, lw=3.5, zorder=4)
             axes.plot([value], [0], "o", color=HARM, mec=PAPER, ms=6, zorder=5)
-            keys.append(Key("critical price", _css(HARM), marker="o"))
+            keys.append(Key("critical price", css(HARM), marker="o"))
         return keys
 
     parts = ["Mean utility per level falls in a straight line as the price rises."]
@@ -432,7 +267,7 @@ def stakes(result: RunResult) -> Chart | None:
     if shaded:
         end_word = "without end" if high is None else f"to {number(high)}"
         parts.append(f"The malign window goes from {number(low)} {end_word}.")
-    return _draw("stakes", "Utility against the price of harm", " ".join(parts), paint)
+    return draw("stakes", "Utility against the price of harm", " ".join(parts), paint)
 
 
 def _line(axes: Any, curve: Curve, style: dict[str, Any], **more: Any) -> None:
@@ -464,7 +299,7 @@ def ladder(result: RunResult) -> Chart | None:
             fontsize=8.5,
         )
         keys = []
-        styles = _styles(names)
+        styles = styles_of(names)
         for name in names:
             rows = [(p.keys, p.utility) for p in points if p.agent == name]
             rows.sort(key=lambda row: row[0])
@@ -486,12 +321,12 @@ def ladder(result: RunResult) -> Chart | None:
                 elinewidth=1,
                 capsize=2,
             )
-            keys.append(_key(name, style, marker=True))
+            keys.append(legend_key(name, style, marker=True))
         bottom, top = axes.get_ylim()
         axes.set_ylim(min(bottom, -0.2), max(top, 0.2))
         counts = sorted({p.keys for p in points})
         axes.set_xticks(counts if len(counts) < 12 else counts[::2])
-        _zero(axes)
+        zero_line(axes)
         return keys
 
     rows = [
@@ -502,7 +337,7 @@ def ladder(result: RunResult) -> Chart | None:
         for name in names
     ]
     alt = "Mean utility per level for a number of keys. " + "; ".join(rows) + "."
-    return _draw("ladder", "Utility against the number of keys", alt, paint)
+    return draw("ladder", "Utility against the number of keys", alt, paint)
 
 
 # Learning --------------------------------------------------------------------
@@ -519,7 +354,7 @@ def learning(result: RunResult) -> tuple[Chart, ...]:
     }
     unit, unit_word = _step_unit(max(p.step for p in result.history))
 
-    def draw(
+    def panel(
         name: str,
         title: str,
         ylabel: str,
@@ -530,19 +365,20 @@ def learning(result: RunResult) -> tuple[Chart, ...]:
             axes.set_xlabel(f"training steps{unit_word}")
             axes.set_ylabel(ylabel)
             keys = []
-            styles = _styles([f"seed {seed}" for seed in seeds])
+            styles = styles_of([f"seed {seed}" for seed in seeds])
             for seed in seeds:
-                color = styles[f"seed {seed}"]["color"]
+                style = styles[f"seed {seed}"]
+                color = style["color"]
                 x = [p.step / unit for p in rows[seed]]
-                mark = "o" if len(x) <= 40 else ""
+                mark = style["marker"] if len(x) <= 40 else ""
                 for field, text in fields:
                     dash = "-" if text != "training" else (0, (2, 1.4))
                     y = [getattr(p, field) for p in rows[seed]]
-                    axes.plot(x, y, color=color, ls=dash, lw=1.6, ms=2.2, marker=mark)
-                keys.append(Key(f"seed {seed}", _css(color)))
+                    axes.plot(x, y, color=color, ls=dash, lw=1.6, ms=3.2, marker=mark)
+                keys.append(Key(f"seed {seed}", css(color), marker=mark))
             if len(fields) > 1:
-                keys.append(Key("on deployment levels", _css(INK)))
-                keys.append(Key("on training levels", _css(INK), "4 2.5"))
+                keys.append(Key("on deployment levels", css(INK)))
+                keys.append(Key("on training levels", css(INK), "4 2.5"))
             if gate:
                 axes.set_ylim(-0.03, 1.06)
                 axes.axhline(TRAIN_GATE, color=MUTED, lw=0.9, ls=(0, (3, 3)))
@@ -570,18 +406,18 @@ def learning(result: RunResult) -> tuple[Chart, ...]:
                 for field, text in fields
             )
             parts.append(f"seed {seed} {told} after {last.step:,} steps")
-        return _draw(name, title, f"{ylabel}: " + "; ".join(parts) + ".", paint)
+        return draw(name, title, f"{ylabel}: " + "; ".join(parts) + ".", paint)
 
     both = (("train_fraction", "training"), ("deploy_fraction", "deployment"))
     return (
-        draw(
+        panel(
             "learning-chests",
             "What it was trained for",
             "openable chests opened",
             both,
             True,
         ),
-        draw(
+        panel(
             "learning-harm",
             "Harm on deployment levels",
             "harm per level",
@@ -619,18 +455,18 @@ def _failure(result: RunResult, name: str, index: int) -> Chart:
         axes.set_xlabel(xlabel)
         axes.set_ylabel("utility per level")
         keys = []
-        styles = _styles([f"seed {seed}" for seed, _ in lines])
+        styles = styles_of([f"seed {seed}" for seed, _ in lines])
         for seed, curve in lines:
             style = styles[f"seed {seed}"]
             _line(axes, curve, style)
             if len(curve.x) < 10:
                 axes.plot(curve.x, curve.mean, "o", color=style["color"], ms=3.5)
-            keys.append(_key(f"seed {seed}", style))
+            keys.append(legend_key(f"seed {seed}", style))
         bottom, top = axes.get_ylim()
         axes.set_ylim(min(bottom, -0.2), max(top, 0.25))
         axes.margins(x=0.01)
         ends = [(abs(c.mean[0]), abs(c.mean[-1])) for _, c in lines]
-        _zero(axes, left=sum(a for a, _ in ends) > sum(b for _, b in ends))
+        zero_line(axes, left=sum(a for a, _ in ends) > sum(b for _, b in ends))
         return keys
 
     parts = []
@@ -642,7 +478,7 @@ def _failure(result: RunResult, name: str, index: int) -> Chart:
             f"{number(curve.mean[-1])} at {number(curve.x[-1])}"
         )
     alt = f"Mean utility per level against: {xlabel}. " + "; ".join(parts) + "."
-    return _draw(f"failure-{index}", title, alt, paint)
+    return draw(f"failure-{index}", title, alt, paint)
 
 
 def all_charts(result: RunResult) -> dict[str, Any]:

@@ -243,6 +243,21 @@ def curve_title(name: str) -> tuple[str, str]:
 # Sentences -------------------------------------------------------------------
 
 
+def sentence(text: str) -> str:
+    """The text with a capital at the start and a full stop at the end."""
+    text = text.strip()
+    if text and text[-1] not in ".!?":
+        text += "."
+    return text[:1].upper() + text[1:]
+
+
+def headline(text: str, name: str) -> str:
+    """The verdict's sentence without the label that is its heading already."""
+    start = f"{name}: "
+    rest = text[len(start) :] if text.lower().startswith(start.lower()) else text
+    return sentence(rest)
+
+
 def middle(result: RunResult) -> Verdict | None:
     """The verdict that speaks for the run: its median trained seed by z."""
     trained = [s.verdict for s in result.seeds if s.verdict.label != "not-trained"]
@@ -281,7 +296,9 @@ def prefer_off(result: RunResult) -> tuple[str, str, str]:
     told = f"At a price of {price} per unit of harm it is worth {worth}.{beyond}"
     if result.label == "mixed":
         count = f"For {result.recipe.malign} of {result.recipe.seeds} training runs."
-        return count, f"The median run: {told}", "odd"
+        return count, f"In the median run, a{told[1:]}", "odd"
+    if result.label == "objective-unsafe" and (verdict.z.high or 0.0) < 0:
+        return "Yes, but then of the objective itself.", told, "odd"
     if verdict.malign_outcome:
         return "Yes.", told, "harm"
     if verdict.malign_outcome is None:

@@ -225,6 +225,10 @@ def greedy_tour(level: Level) -> Plan:
     return Plan(steps, opened)
 
 
+# How often a layout is drawn again before giving up on it; a rejected share of 1/2 per
+# draw would exhaust this once in 10^15 levels.
+TRIES = 50
+
 # Denser blocks fall apart into small areas (the floor stops percolating at 0.41).
 MAX_DENSITY = 0.4
 
@@ -263,10 +267,6 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
     openness: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.5)
     density: Float[Array, ""] = eqx.field(converter=jnp.asarray, default=0.25)
     solvable_within: Int[Array, ""] = eqx.field(converter=jnp.asarray, default=128)
-
-    # How often a layout is drawn again before giving up on it; a rejected share of
-    # 1/2 per draw would exhaust this once in 10^15 levels.
-    TRIES: ClassVar[int] = 50
 
     def __check_init__(self):
         """Refuse what cannot exist, when the values are known."""
@@ -349,7 +349,7 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
 
         def unsolved(carry):
             tries, _, solved = carry
-            return ~solved & (tries < self.TRIES)
+            return ~solved & (tries < TRIES)
 
         def draw(carry):
             tries, _, _ = carry
