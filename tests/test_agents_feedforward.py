@@ -1,5 +1,6 @@
 import json
 import os
+from functools import cache
 
 import equinox as eqx
 import jax
@@ -35,17 +36,28 @@ SIZE = 7
 
 def shaken(network, key=9):
     """The network with every parameter moved, heads and biases included."""
-    leaves, structure = jax.tree.flatten(network)
-    keys = jax.random.split(jax.random.key(key), len(leaves))
-    moved = [
-        leaf + 0.3 * jax.random.normal(k, leaf.shape)
-        for leaf, k in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(structure, moved)
+    rng = np.random.default_rng(key)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(
+            leaf + 0.3 * rng.normal(size=leaf.shape).astype(np.float32)
+        ),
+        network,
+    )
 
 
-def build(name, key=0):
-    return CONFIGS[name].build(jax.random.key(key), (SIZE, SIZE, 7), 5)
+@cache
+def builder(name):
+    return jax.jit(lambda key: CONFIGS[name].build(key, (SIZE, SIZE, 7), 5))
+
+
+@cache
+def build(name):
+    return builder(name)(jax.random.key(0))
+
+
+def stack(name, number):
+    networks = [builder(name)(jax.random.key(i)) for i in range(number)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *networks)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +74,7 @@ def observations():
     return np.asarray(jax.vmap(world.observe)(state, level))
 
 
-def naive(network, observation):
+def naive(network, weights, observation):
     """The plain dense definition, cell by cell, in float64."""
     config = network.config
     shape = view_shape(SIZE, SIZE, config.view)
@@ -80,7 +92,6 @@ def naive(network, observation):
     bits += [held >= i for i in range(1, COUNTED + 1)]
     beyond = max(held - COUNTED, 0)
     bits += [bool(beyond >> d & 1) for d in range((SIZE * SIZE - COUNTED).bit_length())]
-    weights = jax.tree.map(lambda w: np.asarray(w, np.float64), network.weights())
     hidden = np.asarray(bits, np.float64)
     for matrix, bias in weights.trunk:
         hidden = hidden @ matrix + bias
@@ -93,8 +104,10 @@ def naive(network, observation):
 def test_network_equals_the_plain_dense_definition(name, observations):
     network = shaken(build(name))
     logits, values, _ = jax.jit(jax.vmap(network.evaluate))(observations)
+    weights = jax.jit(lambda: network.weights())()
+    weights = jax.tree.map(lambda w: np.asarray(w, np.float64), weights)
     for i, observation in enumerate(observations):
-        wanted, value = naive(network, observation)
+        wanted, value = naive(network, weights, observation)
         np.testing.assert_allclose(logits[i], wanted, rtol=2e-4, atol=2e-4)
         np.testing.assert_allclose(values[i], value, rtol=2e-4, atol=2e-4)
 
@@ -130,7 +143,7 @@ def test_every_number_of_keys_in_hand_is_told_apart(observations):
     rows[:] = observations[0]
     unary = np.arange(SIZE * SIZE) < np.arange(SIZE * SIZE + 1)[:, None]
     rows[..., -1] = unary.reshape(-1, SIZE, SIZE)
-    inputs = jax.vmap(lambda o: network.bits(network.encode(o)))(rows)
+    inputs = jax.jit(jax.vmap(lambda o: network.bits(network.encode(o))))(rows)
     assert len({np.asarray(row).tobytes() for row in inputs}) == len(rows)
 
 
@@ -149,23 +162,20 @@ def test_a_symmetric_network_turns_with_the_level(observations):
 
 
 def test_initialization_is_orthogonal_and_starts_near_uniform(observations):
-    network = FeedforwardConfig(hidden=(16, 8)).build(
-        jax.random.key(0), (SIZE, SIZE, 7), 5
-    )
+    network = build("agent")
     first = np.asarray(network.weights().trunk[0][0])
     np.testing.assert_allclose(first.T @ first, 2 * np.eye(16), atol=1e-4)
     np.testing.assert_allclose(
         network.actor.T @ network.actor, 1e-4 * np.eye(5), atol=1e-6
     )
     np.testing.assert_allclose(jnp.sum(network.critic**2), 1.0, atol=1e-5)
-    logits, _, _ = jax.vmap(network.evaluate)(observations)
+    logits, _, _ = jax.jit(jax.vmap(network.evaluate))(observations)
     assert np.ptp(logits) < 0.2
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_saved_policies_come_back_exactly(name, tmp_path):
-    keys = jax.random.split(jax.random.key(5), 3)
-    stacked = jax.vmap(lambda k: CONFIGS[name].build(k, (SIZE, SIZE, 7), 5))(keys)
+    stacked = stack(name, 3)
     path = tmp_path / "new folder" / "policies.safetensors"
     save_policies(path, stacked)
     loaded = load_policies(path)
@@ -184,9 +194,7 @@ def damaged(kind, tmp_path):
     path = tmp_path / "policies.safetensors"
     if kind == "missing":
         return path
-    stacked = jax.vmap(lambda k: CONFIGS["agent"].build(k, (SIZE, SIZE, 7), 5))(
-        jax.random.split(jax.random.key(5), 2)
-    )
+    stacked = stack("agent", 2)
     save_policies(path, stacked)
     blob = path.read_bytes()
     if kind == "truncated":
@@ -247,7 +255,7 @@ def test_bad_policy_files_are_refused_in_one_sentence(kind, tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    stacked = jax.tree.map(lambda leaf: leaf[None], build("agent"))
+    stacked = stack("agent", 1)
     with pytest.raises(ConfigError, match="Cannot write"):
         save_policies(blocked / "policies.safetensors", stacked)
 

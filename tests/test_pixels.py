@@ -38,7 +38,9 @@ def test_the_strip_shows_the_keys_in_hand():
     ]
     assert {strip.shape for strip in strips} == {strips[0].shape}
     for n, strip in enumerate(strips[:8]):
-        filled = [np.ptp(tile(strip, 0, i)[4:], axis=(0, 1)).max() > 0 for i in range(8)]
+        filled = [
+            np.ptp(tile(strip, 0, i)[4:], axis=(0, 1)).max() > 0 for i in range(8)
+        ]
         assert filled == [i < n for i in range(8)]
     digests = {hashlib.sha256(strip.tobytes()).hexdigest() for strip in strips}
     assert len(digests) == len(strips)  # beyond 8 they overlap, but still differ

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from malgen.errors import ConfigError
 from malgen.planning.dense import solve_dense
 from malgen.planning.problem import MOVES, LevelBatch, Weights
 from malgen.planning.tours import solve
@@ -318,3 +319,37 @@ def test_a_full_size_level_keeps_the_law_in_every_mode():
                     assert np.abs(tours.q.max(1) - tours.value).max() < 1e-9
                     excess[ties] = tours.excess
                 assert (excess["best"] <= excess["worst"]).all()
+
+
+@pytest.mark.parametrize("ties", ["worst", "best"])
+def test_ties_by_excess_and_flagged_keys_equal_exhaustive_search(ties):
+    by = Weights(excess=1.0, flagged=1.0)
+    marked = []
+    for number, kind in enumerate([(2, 1), (3, 1), (3, 2)]):
+        levels = random_levels(80 + number, 6, *kind)
+        settings = dict(discount=0.95, ends_on_completion=True)
+        tours = solve(
+            levels, Weights(chest=1), horizon=14, ties=ties, tie_weights=by, **settings
+        )
+        for i in range(len(levels)):
+            level = as_plain(levels, i)
+            value, harm, _ = brute_force.search(
+                level, {"chest": 1}, 14, 0.95, True, ties, vars(by)
+            )
+            assert abs(value - tours.value[i]) < 1e-9
+            paid, _, _ = brute_force.play(level, vars(by), tours.actions[i], 1.0, True)
+            assert paid == harm
+            marked.append(harm)
+    assert any(marked)  # a test in which no harm is possible would prove nothing
+
+
+def test_other_ties_need_a_discount():
+    levels = random_levels(1, 1, 2, 1)
+    with pytest.raises(ConfigError, match="need a discount below 1"):
+        solve(
+            levels,
+            Weights(chest=1),
+            horizon=9,
+            ties="worst",
+            tie_weights=Weights(flagged=1.0),
+        )

@@ -246,6 +246,8 @@ class Pty:
         """Exit status, after checking that the terminal is as it was."""
         status = self.process.wait(timeout=60)
         assert termios.tcgetattr(self.slave) == self.before
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         os.close(self.slave)
         os.close(self.master)
         return status

@@ -168,7 +168,9 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize("about, maze, moves, returns", TABLE, ids=[t[0] for t in TABLE])
+@pytest.mark.parametrize(
+    "about, maze, moves, returns", TABLE, ids=[t[0] for t in TABLE]
+)
 def test_table_of_objectives(about, maze, moves, returns):
     _, _, scored = played(KeysAndChests(), padded(maze), encoded(moves))
     totals = {name: float(values.sum()) for name, values in scored.items()}

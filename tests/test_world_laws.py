@@ -160,7 +160,9 @@ def assert_caught(law, check, *args, **kwargs):
 
 
 @pytest.mark.parametrize(
-    "world, law", BROKEN_WORLDS, ids=[f"{w}-{type(v).__name__}" for v, w in BROKEN_WORLDS]
+    "world, law",
+    BROKEN_WORLDS,
+    ids=[f"{w}-{type(v).__name__}" for v, w in BROKEN_WORLDS],
 )
 def test_a_broken_world_is_caught(world, law):
     parse = parse_level
@@ -172,7 +174,9 @@ def test_a_world_that_fails_is_a_broken_contract():
         def step(self, key, state, action, level):
             raise ValueError("no way")
 
-    with pytest.raises(ContractError, match=r"W2 .*: step failed with ValueError: no way"):
+    with pytest.raises(
+        ContractError, match=r"W2 .*: step failed with ValueError: no way"
+    ):
         check_world(Failing(), LEVELS, KEY)
 
 
@@ -208,7 +212,9 @@ class Whole(Counting):
 
 class Infinite(Counting):
     def __call__(self, key, observation, carry):
-        return self.weights.at[0].set(jnp.where(observation[1, 1, 1], -jnp.inf, 0)), carry
+        return self.weights.at[0].set(
+            jnp.where(observation[1, 1, 1], -jnp.inf, 0)
+        ), carry
 
 
 class Undecided(Counting):

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 # Where agents, objectives and shifts are checked when their file has no world.
 HOME = SCENARIOS["keys-and-chests-small"]
 
+NUM_LEVELS = 8
+
 # Laws that an objective keeps only if it wants to: (start of its name, argument).
 OPTIONAL = (("O3 ", "quiet"), ("O4 ", "symmetric"))
 
@@ -115,10 +117,10 @@ def check_file(path: Path, *, seed: int = 0) -> Checked:
     module = load(path)
     found = _Found(module, path)
     laws = [*found.skipped]
-    places = _places(found)
+    places = _places(found, seed)
     for name, world in found.worlds:
-        levels = [levels for w, levels in places if w is world]
-        if not levels:
+        own = [(drawn, levels) for w, drawn, levels in places if w is world]
+        if not own:
             laws.append(
                 Law(
                     thing=f"world {name}",
@@ -127,14 +129,16 @@ def check_file(path: Path, *, seed: int = 0) -> Checked:
                     note="not checked: define a LevelDistribution for it in the file",
                 )
             )
-        for index, distribution in enumerate(levels):
-            key = stream(seed, "world", name, index)
-            thing = f"world {name}"
-            if len(levels) > 1:
-                thing += f" on {type(distribution).__name__}"
-            laws += _checked(thing, path, check_world, world, distribution, key)
-    home = (HOME.training().world, HOME.levels(HOME.deploy))
-    world, levels = places[0] if places else home
+        for drawn, levels in own:
+            key = stream(seed, "world", name, drawn)
+            thing = f"world {name}" + (f" on {drawn}" if len(own) > 1 else "")
+            laws += _checked(thing, path, check_world, world, levels, key)
+    world = levels = None
+    if places:
+        world, _, levels = places[0]
+    elif found.policies or found.objectives:
+        world = HOME.training().world
+        levels = _draw(HOME.levels(HOME.deploy), stream(seed, "levels"))
     for name, policy in found.policies:
         key = stream(seed, "policy", name)
         thing = f"policy {name}"
@@ -271,22 +275,27 @@ def _why_not(kind: type) -> str:
     return ""
 
 
-def _places(found: _Found) -> list[tuple[World, LevelDistribution]]:
-    """Every world with the level distributions that draw its kind of level."""
+def _places(found: _Found, seed: int) -> list[tuple[World, str, Any]]:
+    """Every world with the levels (and their distribution's name) of its kind."""
     drawn = []
     for name, levels in found.levels:
         try:
-            key = jax.random.key(0)
-            drawn.append((levels, eqx.filter_eval_shape(levels.sample, key)))
+            drawn.append((name, _draw(levels, stream(seed, "levels", name))))
         except Exception as error:
             raise _told(found.path, error, f"in {name}.sample") from error
     places = []
     for _, world in found.worlds:
         kind = _level_type(type(world))
-        for levels, level in drawn:
-            if kind is None or isinstance(level, kind):
-                places.append((world, levels))
+        for name, levels in drawn:
+            if kind is None or isinstance(levels, kind):
+                places.append((world, name, levels))
     return places
+
+
+@eqx.filter_jit
+def _draw(levels: LevelDistribution, key) -> Any:
+    # once for all checks, because compiling this takes longer than a check
+    return jax.vmap(levels.sample)(jax.random.split(key, NUM_LEVELS))
 
 
 def _level_type(world: type) -> type | None:

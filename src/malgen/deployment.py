@@ -116,6 +116,7 @@ def reference_rollout(deployment: Deployment, levels: Level) -> Rollout:
         horizon=deployment.horizon,
         discount=GOAL_DISCOUNT,
         ties="worst",
+        tie_weights=harm_weights(deployment.harm),
         ends_on_completion=deployment.world.ends_on_completion,
         q_values=False,
     )

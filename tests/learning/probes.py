@@ -23,13 +23,14 @@ class State(eqx.Module):
 
 
 class Probe(World):
-    """Shows one bit and the time; ends after ``length`` steps, or never (0)."""
+    """Shows a bit and the time; ends after ``length`` steps, or never (0)."""
 
     name: ClassVar[str] = "probe"
     version: ClassVar[int] = 1
     num_actions: ClassVar[int] = 5
 
     length: int = eqx.field(static=True, default=1)
+    shows_time: bool = eqx.field(static=True, default=True)
 
     def reset(self, key, level):
         return State(jnp.zeros((), jnp.int32))
@@ -43,7 +44,7 @@ class Probe(World):
     def observe(self, state, level):
         planes = jnp.zeros((3, 3, 7), bool).at[1, 1, 1].set(True)
         planes = planes.at[1, 1, 2].set(level.bit)
-        unary = (jnp.arange(9) < state.clock).reshape(3, 3)
+        unary = (jnp.arange(9) < state.clock * self.shows_time).reshape(3, 3)
         return planes.at[:, :, 6].set(unary)
 
     def level_from(self, observation):
@@ -87,8 +88,8 @@ ONE, SIGN, LAST = (Objective(f.__name__, f) for f in (_one, _sign, _last))
 ACTION, MATCH = Objective("action", _action), Objective("match", _match)
 
 
-def probe(objective, *, length=1, horizon=8, discount=0.9):
-    return Task(Probe(length), Bits(), objective, horizon, discount)
+def probe(objective, *, length=1, horizon=8, discount=0.9, shows_time=True):
+    return Task(Probe(length, shows_time), Bits(), objective, horizon, discount)
 
 
 def look(network, bit, clock=0):

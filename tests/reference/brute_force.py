@@ -61,10 +61,13 @@ def play(level, weights, actions, discount, ends_on_completion):
     return total, excess, events
 
 
-def search(level, weights, horizon, discount, ends_on_completion, ties):
-    """Best return by trying everything; ties by excess.
+EXCESS = {"excess": 1}
 
-    Returns the value, the excess of the tie-broken plan ("worst" or "best"), and
+
+def search(level, weights, horizon, discount, ends_on_completion, ties, by=EXCESS):
+    """Best return by trying everything; ties by the undiscounted event rewards ``by``.
+
+    Returns the value, the harm (by default the excess) of the tie-broken plan ("worst" or "best"), and
     the values of the five first actions. The agent stays once nothing can be earned.
     """
     memory = {}
@@ -78,7 +81,7 @@ def search(level, weights, horizon, discount, ends_on_completion, ties):
             after, event = step(level, state, action)
             value, excess = best(after, left - 1)
             worth = reward_of(level, weights, event) + discount * value
-            out.append((worth, excess + (event is not None and event[2])))
+            out.append((worth, excess + reward_of(level, by, event)))
         return out
 
     def best(state, left):

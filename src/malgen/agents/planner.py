@@ -110,6 +110,7 @@ class Planner(HostPolicy):
             horizon=left,
             discount=self.discount,
             ties=self.ties,
+            tie_weights=self.tie_weights,
             ends_on_completion=self.ends_on_completion,
             q_values=False,
         )

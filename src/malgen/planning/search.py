@@ -65,7 +65,8 @@ def search(
         lower: float64[p], a value known to be attainable (the optimal one when
             breaking ties), or minus infinity.
         ties: None to find the value; "worst" or "best" to choose, among plans worth
-            ``lower``, one with most or least excess, then the quickest.
+            ``lower``, one with most or least harm (``Chunk.tie_score``), then the
+            quickest.
         bound_is_exact: ``lower`` is the value without a horizon, so that of two
             labels in one state the earlier one is always as good.
         width: keep only this many labels per problem and event (a heuristic).
@@ -178,9 +179,7 @@ def search(
         if ties is not None:
             open_ = gained < lower[source] - CLOSE
             done = np.flatnonzero(~open_)
-            over = np.maximum(
-                np.bitwise_count(grown[done]).astype(np.int64) - enough, 0
-            )
+            over = chunk.tie_score(grown[done], lane[source[done]])
             score = (sign * over << 20) - at[done]
             rank = np.lexsort((-score, source[done]))
             lead = np.ones(len(rank), bool)

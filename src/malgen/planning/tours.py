@@ -9,6 +9,7 @@ of first actions, ties by excess, discount and deadline are all exact.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from malgen.planning.problem import MOVES, TOLERANCE, LevelBatch, Solution, Weig
 from malgen.planning.replay import replay
 from malgen.planning.search import Problems, search
 from malgen.planning.values import (
+    TIES_BY_EXCESS,
     Chunk,
     backward,
     greedy_plan,
@@ -45,6 +47,7 @@ def solve(
     horizon: int | np.ndarray,
     discount: float = 1.0,
     ties: str = "any",
+    tie_weights: Weights = TIES_BY_EXCESS,
     ends_on_completion: bool = True,
     q_values: bool = True,
     workers: int | None = None,
@@ -64,6 +67,8 @@ def solve(
         ties: among plans of optimal value: "worst" takes one with the most excess,
             "best" one with the least, "any" whichever is found first. Without
             discount, the quickest of these.
+        tie_weights: what "worst" and "best" count, from ``excess`` and ``flagged``;
+            anything but excess needs ``discount < 1``.
         ends_on_completion: whether the episode ends when no more chest can be
             opened; otherwise only the horizon ends it.
         q_values: whether to compute ``q`` and ``first_actions``.
@@ -92,6 +97,11 @@ def solve(
     """
     if ties not in TIES:
         raise ConfigError(f"ties={ties!r} is unknown; choose one of {', '.join(TIES)}.")
+    if discount == 1 and ties != "any" and tie_weights != TIES_BY_EXCESS:
+        raise ConfigError(
+            f"Ties by {tie_weights} need a discount below 1; without one, ties are "
+            "broken by excess only."
+        )
     if not 0 < discount <= 1:
         raise ConfigError(f"discount={discount} is not in (0, 1]; give such a number.")
     n = len(levels)
@@ -113,7 +123,7 @@ def solve(
         if graph is None:
             return _nothing_to_do(len(rows), q_values)
         return _solve_chunk(
-            graph, part, weights, horizons[rows], discount, ties, q_values
+            graph, part, weights, tie_weights, horizons[rows], discount, ties, q_values
         )
 
     workers = workers or min(4, os.cpu_count() or 1)
@@ -160,6 +170,7 @@ def _solve_chunk(
     graph: Graph,
     levels: LevelBatch,
     weights: Weights,
+    tie_weights: Weights,
     horizon: np.ndarray,
     discount: float,
     ties: str,
@@ -168,6 +179,7 @@ def _solve_chunk(
     """Solve levels of one kind."""
     items = _item_cells(levels, graph)
     chunk = _chunk(graph, levels, weights, items, horizon, discount, q_values)
+    chunk = replace(chunk, tie_weights=tie_weights)
     solver: Callable = _undiscounted if discount == 1 else _discounted
     value, q, order, steps = solver(chunk, horizon, discount, ties, q_values)
     longest = int(horizon.max(initial=0))
@@ -261,6 +273,7 @@ def _chunk(
         uniform=uniform,
         excess=weights.excess,
         between=crossed,
+        flagged=(flagged << np.arange(graph.num_keys)[:, None]).sum(0),
     )
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from malgen.planning.graph import Graph
 from malgen.planning.problem import Weights
 
+TIES_BY_EXCESS = Weights(excess=1.0)
+
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
@@ -36,6 +38,26 @@ class Chunk:
     between: np.ndarray | None = None
     """int32[1 + m, m, b] bit sets of keys on shortest paths, from the first root
     (entry 0) and from items; None where routes avoid items anyway."""
+    flagged: np.ndarray | None = None
+    """int64[b], bit set of the flagged keys."""
+    tie_weights: Weights = TIES_BY_EXCESS
+    """What ties are broken by; only ``excess`` and ``flagged`` count."""
+
+    def tie_score(self, keys: np.ndarray, lane: np.ndarray) -> np.ndarray:
+        """Thousandths of harm of plans that hold a set of keys: int64[p].
+
+        Args:
+            keys: int64[p], bit sets of the keys taken.
+            lane: int[p], level of each plan.
+        """
+        enough = max(0, self.graph.num_chests - self.graph.held)
+        harm = self.tie_weights.excess * np.maximum(
+            np.bitwise_count(keys).astype(np.int64) - enough, 0
+        )
+        if self.tie_weights.flagged:
+            marked = np.bitwise_count(keys & self.flagged[lane])
+            harm = harm + self.tie_weights.flagged * marked
+        return np.rint(1000 * harm).astype(np.int64)
 
 
 def rewards(
