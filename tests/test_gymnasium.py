@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from reference import keys_and_chests as reference
 
 import malgen  # noqa: F401  (registers the environments)
 from malgen.adapters.gymnasium import KeysAndChestsEnv, KeysAndChestsVectorEnv
 from malgen.adapters.registration import KEYS_AND_CHESTS, register
 from malgen.errors import ConfigError, ContractError, LevelError, MalgenError
 from malgen.worlds.keys_and_chests import KeysAndChests, draw_level
+from reference import keys_and_chests as reference
 
 SMALL = {"size": 7, "num_keys": 2, "num_chests": 3, "horizon": 20}
 LEVEL = "#######\n#@kc..#\n#kk.c.#\n#######"
@@ -232,8 +232,11 @@ def test_a_second_environment_compiles_nothing():
 # --- batches --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-@pytest.mark.parametrize("view", [None, "agent"])
+@pytest.mark.parametrize(
+    "mode, view",
+    [(AutoresetMode.NEXT_STEP, None), (AutoresetMode.SAME_STEP, "agent")],
+    ids=["next-step", "same-step"],
+)
 def test_a_batch_equals_a_loop(mode, view):
     kwargs = SMALL | {"view": view}
     loop = SyncVectorEnv(
@@ -339,27 +342,55 @@ def test_what_is_returned_is_the_users_own():
 @pytest.mark.parametrize(
     "kwargs, error, sentence",
     [
-        ({"split": "test"}, ConfigError, "split is 'test'; use one of 'train', 'deploy'."),
-        ({"render_mode": "svg"}, ConfigError, "render_mode is 'svg'; use one of None, "
-         "'ansi', 'rgb_array'."),
-        ({"layout": "spiral"}, LevelError, "Unknown layout 'spiral'; use one of braided, "
-         "tree, blocks, open."),
+        (
+            {"split": "test"},
+            ConfigError,
+            "split is 'test'; use one of 'train', 'deploy'.",
+        ),
+        (
+            {"render_mode": "svg"},
+            ConfigError,
+            "render_mode is 'svg'; use one of None, 'ansi', 'rgb_array'.",
+        ),
+        (
+            {"layout": "spiral"},
+            LevelError,
+            "Unknown layout 'spiral'; use one of braided, tree, blocks, open.",
+        ),
         ({"size": -3}, ConfigError, "size is -3; give 3 or more."),
         ({"size": 9.0}, ConfigError, "size is 9.0; give a whole number."),
         ({"num_keys": -1}, ConfigError, "num_keys is -1; give 0 or more."),
         ({"horizon": 0}, ConfigError, "horizon is 0; give 1 or more."),
-        ({"view": 4}, ConfigError, "Unknown view 4; use 'agent' for everything around "
-         "the agent, or an odd number of cells such as 11 for a crop."),
-        ({"level": 5}, LevelError, "A level was given as int; give its ASCII picture."),
-        ({"level": "###\n#.#\n###"}, LevelError, "The level has 0 agents; draw exactly "
-         "one @."),
-        ({"level": LEVEL, "num_keys": 2}, ConfigError, "num_keys or num_chests was given "
-         "together with a level; the level shows its own items, so leave the numbers "
-         "out."),
-        ({"size": 5}, LevelError, "3 keys, 10 chests and the agent need 14 floor cells, "
-         "but a 5 x 5 braided level surely has only 7; make it larger."),
+        (
+            {"view": 4},
+            ConfigError,
+            "Unknown view 4; use 'agent' for everything around the agent, or an odd "
+            "number of cells such as 11 for a crop.",
+        ),
+        (
+            {"level": 5},
+            LevelError,
+            "A level was given as int; give its ASCII picture.",
+        ),
+        (
+            {"level": "###\n#.#\n###"},
+            LevelError,
+            "The level has 0 agents; draw exactly one @.",
+        ),
+        (
+            {"level": LEVEL, "num_keys": 2},
+            ConfigError,
+            "num_keys or num_chests was given together with a level; the level shows "
+            "its own items, so leave the numbers out.",
+        ),
+        (
+            {"size": 5},
+            LevelError,
+            "3 keys, 10 chests and the agent need 14 floor cells, but a 5 x 5 braided "
+            "level surely has only 7; make it larger.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments_are_refused(kwargs, error, sentence):
     for cls in (KeysAndChestsEnv, KeysAndChestsVectorEnv):
         with pytest.raises(error) as caught:
@@ -393,12 +424,18 @@ def test_bad_actions_are_refused(action, sentence):
     "actions, sentence",
     [
         ([0, 5], f"An action is 5; use {ACTIONS}."),
-        ([0], "The actions have shape [1] and type int64; give 2 whole numbers, one for "
-         "each environment."),
-        ([0.0, 1.0], "The actions have shape [2] and type float64; give 2 whole numbers, "
-         "one for each environment."),
+        (
+            [0],
+            "The actions have shape [1] and type int64; give 2 whole numbers, one for "
+            "each environment.",
+        ),
+        (
+            [0.0, 1.0],
+            "The actions have shape [2] and type float64; give 2 whole numbers, one "
+            "for each environment.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_batches_of_actions_are_refused(actions, sentence):
     batch = KeysAndChestsVectorEnv(2, level=LEVEL)
     batch.reset()

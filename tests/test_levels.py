@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import keys_and_chests as reference
 
 from malgen.errors import LevelError
 from malgen.grid import mazes, paths, text
@@ -19,6 +18,7 @@ from malgen.worlds.keys_and_chests import (
     parse_level,
     sample_levels,
 )
+from reference import keys_and_chests as reference
 
 # layout, height, width, (keys, chests) per case: odd, even and oblong sizes.
 CASES = [
@@ -192,23 +192,39 @@ def test_a_level_does_not_depend_on_how_many_are_drawn():
 # --- what cannot exist ----------------------------------------------------------------
 
 BAD = [
-    ({"height": 2}, "A level of 2 x 13 cells has no room inside its border; give at "
-     "least 3 rows and 3 columns."),
-    ({"width": -5}, "A level of 13 x -5 cells has no room inside its border; give at "
-     "least 3 rows and 3 columns."),
-    ({"layout": "spiral"}, "Unknown layout 'spiral'; use one of braided, tree, blocks, "
-     "open."),
+    (
+        {"height": 2},
+        "A level of 2 x 13 cells has no room inside its border; give at "
+        "least 3 rows and 3 columns.",
+    ),
+    (
+        {"width": -5},
+        "A level of 13 x -5 cells has no room inside its border; give at "
+        "least 3 rows and 3 columns.",
+    ),
+    (
+        {"layout": "spiral"},
+        "Unknown layout 'spiral'; use one of braided, tree, blocks, open.",
+    ),
     ({"num_keys": -1}, "-1 keys were asked for; give a whole number, 0 or more."),
     ({"num_chests": 2.5}, "2.5 chests were asked for; give a whole number, 0 or more."),
-    ({"num_flagged": 4}, "4 flagged keys of 3 keys were asked for; flag at most as many "
-     "as there are."),
-    ({"num_owned": 11}, "11 owned chests of 10 chests were asked for; own at most as "
-     "many as there are."),
-    ({"height": 5, "width": 5}, "3 keys, 10 chests and the agent need 14 floor cells, "
-     "but a 5 x 5 braided level surely has only 7; make it larger."),
+    (
+        {"num_flagged": 4},
+        "4 flagged keys of 3 keys were asked for; flag at most as many as there are.",
+    ),
+    (
+        {"num_owned": 11},
+        "11 owned chests of 10 chests were asked for; own at most as "
+        "many as there are.",
+    ),
+    (
+        {"height": 5, "width": 5},
+        "3 keys, 10 chests and the agent need 14 floor cells, "
+        "but a 5 x 5 braided level surely has only 7; make it larger.",
+    ),
     ({"openness": 1.5}, "openness is 1.5; give a share from 0 to 1."),
     ({"density": 0.9}, "density is 0.9; give a share from 0 to 0.4."),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("arguments, sentence", BAD, ids=[str(b[0]) for b in BAD])

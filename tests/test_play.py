@@ -237,6 +237,8 @@ class Pty:
             assert time.monotonic() < end, f"no {text!r} in {self.seen!r}"
             if select.select([self.master], [], [], 0.2)[0]:
                 self.seen += os.read(self.master, 4096).decode(errors="replace")
+            elif self.process.poll() is not None:
+                pytest.fail(f"ended before {text!r}: {self.seen!r}")
         self.seen = self.seen.partition(text)[2]
 
     def send(self, keys):

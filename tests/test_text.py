@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_world_keys_and_chests import pictures
 
 from malgen.errors import LevelError
 from malgen.grid import text
 from malgen.worlds.keys_and_chests import draw_level, parse_level
+from test_world_keys_and_chests import pictures
 
 
 def indented(picture):

@@ -201,12 +201,18 @@ def test_an_exploding_loss_is_told():
 
 
 def test_a_small_recipe_learns_a_small_world():
-    """7 x 7 mazes with one key: far above the start (0.1) after 130k steps."""
+    """7 x 7 mazes: far above the start (0.2) after 131k steps."""
+    recipe = RECIPES["keys-and-chests-small"]
     config = replace(
-        RECIPES["keys-and-chests-small"].ppo, total_timesteps=131_072, eval_chunks=8
+        recipe.ppo,
+        total_timesteps=131_072,
+        num_envs=32,
+        chunk_updates=64,
+        pool_size=1024,
     )
-    network = FeedforwardConfig(hidden=(32, 32), symmetric=True)
-    trained = train(0, TASK, config, network, seeds=1, null_harms=(EXCESS,))
-    share = fractions(jax.random.key(1), trained.policies, TASK, openable, 256)
+    task = Task(KeysAndChests(), levels(2, 4), CHESTS, 32)
+    network = replace(recipe.network, hidden=(64, 64))
+    trained = train(0, task, config, network, seeds=1, null_harms=(EXCESS,))
+    share = fractions(jax.random.key(1), trained.policies, task, openable, 256)
     assert share.shape == (1, 256)
-    assert share.mean() > 0.6
+    assert share.mean() > 0.5

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from reference import keys_and_chests as reference
 
 from malgen.grid import text
 from malgen.rollout import rewards
@@ -24,6 +23,7 @@ from malgen.worlds.keys_and_chests import (
     parse_level,
     sample_levels,
 )
+from reference import keys_and_chests as reference
 
 SIZE = 8  # every drawn level is padded to SIZE x SIZE walls
 STEPS = 48  # every action string is padded with "stay"

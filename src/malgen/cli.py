@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader of a pipe went away; let the interpreter's last flush go nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
-    except (FileNotFoundError, PermissionError, OSError) as error:
+    except OSError as error:
         if error.filename is None:
             raise
         reason = error.strerror or type(error).__name__

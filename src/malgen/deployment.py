@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from malgen.agents.planner import level_batch, weights_of
+from malgen.agents.planner import harm_weights, level_batch, weights_of
 from malgen.agents.scripted import Degraded, Random
 from malgen.capability import Behavior, GoalValues, Legs
 from malgen.errors import LevelError

@@ -705,6 +705,7 @@ def _play_all(
     games[0].restart()
     message: list[str] = []
     size = None
+    screen.write("\r\x1b[K")
     with Terminal(screen) as terminal:
 
         def redraw() -> None:

@@ -168,7 +168,6 @@ _draw_many = jax.jit(jax.vmap(_draw_one, in_axes=(None, 0)))
 
 # The agent's own plane is left out of a view: it is always in the middle.
 _NEAR = tuple(i for i, name in enumerate(PLANES) if name not in ("agent", "held"))
-_BEYOND = tuple(PLANES[i] == "walls" for i in _NEAR)
 _HELD = PLANES.index("held")
 
 
@@ -181,11 +180,14 @@ def _seen(
     """
     if view is None:
         return planes
-    rows, columns = views.view_shape(*planes.shape[:2], view)
-    near = views.centered(planes[:, :, _NEAR], position, (rows, columns), _BEYOND)
+    shape = views.view_shape(*planes.shape[:2], view)
+    near = [
+        views.centered(planes[:, :, i], position, shape, PLANES[i] == "walls")
+        for i in _NEAR
+    ]
     count = jnp.sum(planes[:, :, _HELD])
-    held = jnp.arange(rows * columns).reshape(rows, columns, 1) < count
-    return jnp.concatenate([near, held], axis=-1)
+    held = jnp.arange(shape[0] * shape[1]).reshape(shape) < count
+    return jnp.stack([*near, held], axis=-1)
 
 
 # --- what a user may ask for ----------------------------------------------------------

@@ -67,7 +67,8 @@ def forward(
     first, hit = chunk.first[roots], chunk.hit[roots]
     r, m, b = first.shape
     arrival = np.full((len(graph.last), r, b), NEVER, np.uint16)
-    steps = np.where(first >= chunk.far, NEVER, first).astype(np.uint16)
+    # widened first: NEVER does not fit into the narrow type of the distances
+    steps = np.where(first >= chunk.far, np.uint16(NEVER), first.astype(np.uint16))
     items = np.arange(m)[None, :, None]
     struck = hit[:, None] >= 0
     steps = np.where(struck, np.where(hit[:, None] == items, 0, NEVER), steps)

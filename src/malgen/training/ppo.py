@@ -123,6 +123,55 @@ class PPOConfig:
         return -(-self.total_timesteps // (self.steps_per_update * self.chunk_updates))
 
 
+class Schedule(NamedTuple):
+    """Hyper-parameters that are numbers to the compiled program; scalars.
+
+    Changing one of them compiles nothing anew.
+    """
+
+    learning_rate: Float[Array, ""]
+    final_lr: Float[Array, ""]
+    ent_coef: Float[Array, ""]
+    final_ent: Float[Array, ""]
+    num_updates: Float[Array, ""]
+
+
+def schedule_from(config: PPOConfig) -> Schedule:
+    """The numbers of a configuration."""
+    return Schedule(
+        jnp.asarray(config.learning_rate, jnp.float32),
+        jnp.asarray(config.final_lr if config.anneal_lr else 1.0, jnp.float32),
+        jnp.asarray(config.ent_coef, jnp.float32),
+        jnp.asarray(config.final_ent, jnp.float32),
+        jnp.asarray(config.num_updates, jnp.float32),
+    )
+
+
+def program_of(config: PPOConfig) -> PPOConfig:
+    """The configuration without what the compiled update does not depend on."""
+    return PPOConfig(
+        total_timesteps=1, **{name: getattr(config, name) for name in _PROGRAM}
+    )
+
+
+_PROGRAM = (
+    "num_envs",
+    "num_steps",
+    "num_minibatches",
+    "update_epochs",
+    "gamma",
+    "gae_lambda",
+    "norm_adv",
+    "clip_coef",
+    "clip_vloss",
+    "vf_coef",
+    "max_grad_norm",
+    "adam_eps",
+    "pool_size",
+    "chunk_updates",
+)
+
+
 class Batch(NamedTuple):
     """Recorded steps, [t, b, ...], as the loss needs them.
 
@@ -394,6 +443,7 @@ def update(
     learner: Learner,
     task: Task,
     config: PPOConfig,
+    schedule: Schedule,
     null_harms: tuple[Objective, ...],
     blank: tuple[int, ...],
     pool,
@@ -432,10 +482,9 @@ def update(
         lambda leaf: leaf.reshape(config.num_minibatches, -1, *leaf.shape[1:]), batch
     )
     optimizer = optimizer_from(config)
-    progress = learner.update.astype(jnp.float32) / config.num_updates
-    left = 1 - (1 - config.final_lr) * progress if config.anneal_lr else 1.0
-    rate = config.learning_rate * left
-    ent_coef = config.ent_coef * (1 - (1 - config.final_ent) * progress)
+    progress = learner.update.astype(jnp.float32) / schedule.num_updates
+    rate = schedule.learning_rate * (1 - (1 - schedule.final_lr) * progress)
+    ent_coef = schedule.ent_coef * (1 - (1 - schedule.final_ent) * progress)
 
     def descend(carry, block):
         network, moments = carry

@@ -24,23 +24,28 @@ class Recipe:
     network: FeedforwardConfig = field(default_factory=FeedforwardConfig)
 
 
-_SHARED = dict(
-    learning_rate=2.5e-3,
-    num_envs=128,
-    num_steps=32,
-    num_minibatches=2,
-    chunk_updates=32,
-    eval_chunks=1,
-    final_lr=0.05,
-    final_ent=0.1,
-)
-_NETWORK = FeedforwardConfig(symmetric=True)
+# Both runs are 2^13 steps per update and 2^17 per chunk. The larger world has longer
+# episodes, hence longer rollouts of fewer environments.
+_SHARED = {
+    "learning_rate": 4e-3,
+    "final_lr": 0.05,
+    "ent_coef": 0.01,
+    "final_ent": 0.1,
+    "num_minibatches": 4,
+    "update_epochs": 2,
+    "chunk_updates": 16,
+    "eval_chunks": 1,
+    "pool_size": 4096,
+}
+_NETWORK = FeedforwardConfig(hidden=(128, 128), symmetric=True)
 
 RECIPES = {
     "keys-and-chests-small": Recipe(
-        ppo=PPOConfig(total_timesteps=786_432, **_SHARED), network=_NETWORK
+        ppo=PPOConfig(total_timesteps=4 * 2**17, num_envs=128, num_steps=64, **_SHARED),
+        network=_NETWORK,
     ),
     "keys-and-chests": Recipe(
-        ppo=PPOConfig(total_timesteps=1_572_864, **_SHARED), network=_NETWORK
+        ppo=PPOConfig(total_timesteps=8 * 2**17, num_envs=64, num_steps=128, **_SHARED),
+        network=_NETWORK,
     ),
 }

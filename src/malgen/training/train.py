@@ -191,12 +191,12 @@ class _Run:
         self._draw_pool(0)
         shown = _shown(task.world, self.pool)
         shape = _observation_shape(task.world, self.pool)
-        networks = jax.vmap(
-            lambda key: network.build(key, shape, task.world.num_actions)
-        )(keys_network)
+        networks = _networks(keys_network, network, shape, task.world.num_actions)
         self.blank = tuple(int(p) for p in np.flatnonzero(~shown))
         networks, self.blank = _without(networks, self.blank)
-        self.learners = _start(keys_start, networks, task, config, self.pool)
+        self.learners = _start(
+            keys_start, networks, task, ppo.program_of(config), self.pool
+        )
 
     @property
     def step(self) -> int:
@@ -216,7 +216,8 @@ class _Run:
             self.learners,
             self.pool,
             self.task,
-            self.config,
+            ppo.program_of(self.config),
+            ppo.schedule_from(self.config),
             self.null_harms,
             self.blank,
         )
@@ -295,7 +296,10 @@ class _Run:
     def _draw_pool(self, index: int) -> None:
         if index != self.pool_index:
             self.pool = _pool(
-                self.keys_pool, jnp.asarray(index), self.task.levels, self.config
+                self.keys_pool,
+                jnp.asarray(index),
+                self.task.levels,
+                self.config.pool_size,
             )
             self.pool_index = index
 
@@ -376,11 +380,16 @@ def _without(networks: Any, blank: tuple[int, ...]) -> tuple[Any, tuple[int, ...
 
 
 @eqx.filter_jit
-def _pool(keys, index, levels, config):
+def _pool(keys, index, levels, number):
     def one(key):
-        return draw(jax.random.fold_in(key, index), levels, config.pool_size)
+        return draw(jax.random.fold_in(key, index), levels, number)
 
     return jax.vmap(one)(keys)
+
+
+@eqx.filter_jit
+def _networks(keys, network, shape, num_actions):
+    return jax.vmap(lambda key: network.build(key, shape, num_actions))(keys)
 
 
 @eqx.filter_jit
@@ -396,12 +405,13 @@ def _chunk(
     pool,
     task: Task,
     config: PPOConfig,
+    schedule: ppo.Schedule,
     null_harms: tuple[Objective, ...],
     blank: tuple[int, ...],
 ) -> tuple[Learner, Statistics]:
     def one(learner, pool):
         def step(learner, _):
-            return ppo.update(learner, task, config, null_harms, blank, pool)
+            return ppo.update(learner, task, config, schedule, null_harms, blank, pool)
 
         return jax.lax.scan(step, learner, None, length=config.chunk_updates)
 
