@@ -36,6 +36,12 @@ def test_checker_finds_nothing(kwargs):
     check_env(make(**kwargs).unwrapped)
 
 
+@pytest.mark.parametrize("view", [None, "agent", 3])
+def test_the_checker_of_stable_baselines3_finds_nothing(view):
+    checker = pytest.importorskip("stable_baselines3.common.env_checker")
+    checker.check_env(make(**SMALL, view=view).unwrapped, warn=True)
+
+
 def test_defaults_come_from_the_scenarios():
     full, small = KeysAndChestsEnv(), KeysAndChestsEnv(split="deploy", size=9)
     assert full.observation_space.shape == (13, 13, 7)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from malgen.findings import Finding as Finding
     from malgen.findings import Verdict as Verdict
     from malgen.outcomes import Outcomes as Outcomes
-    from malgen.verdict import verdict as judge_outcomes
 
 __version__ = metadata.version("malgen")
 
@@ -41,7 +40,6 @@ __version__ = metadata.version("malgen")
 _LAZY = {
     "audit": ("malgen.auditing", "audit"),
     "run": ("malgen.experiment", "run"),
-    "judge_outcomes": ("malgen.verdict", "verdict"),
     "Outcomes": ("malgen.outcomes", "Outcomes"),
     "Verdict": ("malgen.findings", "Verdict"),
     "Estimate": ("malgen.findings", "Estimate"),

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from malgen.adapters.policies import as_policy
 from malgen.agents.catalog import AGENTS
+from malgen.agents.feedforward import load_policies
 from malgen.deployment import (
     LevelSet,
     baselines,
@@ -21,7 +24,9 @@ from malgen.deployment import (
     train_fractions,
 )
 from malgen.errors import ConfigError
+from malgen.evidence import GATE_LEVELS
 from malgen.findings import Verdict
+from malgen.judging import HAND_WRITTEN, SKIPPED
 from malgen.progress import Progress, Silent
 from malgen.registry import look_up
 from malgen.scenarios import find_scenario, find_shift
@@ -32,10 +37,6 @@ from malgen.verdict import sequential_verdict, verdict
 # Levels per look of the anytime engine, and the most it may use.
 BATCH = 64
 MOST_LEVELS = 4096
-GATE_LEVELS = 512
-
-HAND_WRITTEN = "a hand-written agent was not trained, so there is no train gate"
-SKIPPED = "the train gate was skipped on request"
 
 
 def audit(
@@ -142,10 +143,6 @@ def _resolve(policy: Any, deployment: Deployment) -> tuple[Policy | HostPolicy, 
 
 
 def _load_one(path: Path) -> Policy:
-    import jax
-
-    from malgen.agents.feedforward import load_policies
-
     policies = load_policies(path)
     number = jax.tree.leaves(policies)[0].shape[0]
     if number != 1:

@@ -5,24 +5,29 @@ Each arm changes one thing in the recipe of the main job: the training distribut
 goal?), or the learner (what would X-seeking look like through a small view?).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from malgen.agents.catalog import AGENTS
-from malgen.agents.feedforward import (
-    FeedforwardConfig,
-    load_policies,
-    save_policies,
+from malgen.agents.feedforward import load_policies, save_policies
+from malgen.deployment import (
+    baselines,
+    behavior_of,
+    deploy,
+    draw_levels,
+    outcomes_of,
 )
-from malgen.deployment import behavior_of, deploy, outcomes_of
 from malgen.evidence import gather
-from malgen.experiment import judge, train_recipe
+from malgen.judging import HAND_WRITTEN, judge
 from malgen.progress import Progress
 from malgen.recipe import recipe
 from malgen.result import ControlResult, SeedResult
 from malgen.scenarios import Scenario, find_scenario
+from malgen.selection import train_recipe
 from malgen.shifts import replaced
 from malgen.store import Manifest
 from malgen.streams import stream
+from malgen.training.recipes import RECIPES
 from malgen.types import Deployment, Task
 from malgen.verdict import verdict
 from malgen.worlds.keys_and_chests import KeysAndChests
@@ -82,7 +87,7 @@ def control_arms(
         where.task(),
         where.training(),
         deployment,
-        network=FeedforwardConfig(view=CROP),
+        network=replace(RECIPES[where.name].network, view=CROP),
     )
     trained(
         "inventory-blind",
@@ -124,8 +129,6 @@ def _radius(
     manifest: Manifest, deployment: Deployment, progress: Progress
 ) -> ControlResult:
     """The scripted X-planner that sees five cells: blindness without a wrong goal."""
-    from malgen.deployment import baselines, draw_levels
-
     name = "x-planner-radius-5"
     progress.update(name, 0.0)
     # a host planner re-plans at nearly every step, so it plays fewer levels
@@ -139,7 +142,7 @@ def _radius(
         price=deployment.price,
         behavior=behavior_of(rollout, levels, base),
         gate=False,
-        gate_reason="a hand-written agent was not trained",
+        gate_reason=HAND_WRITTEN,
         engine="fixed",
     )
     progress.update(name, 1.0)

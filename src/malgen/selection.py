@@ -1,0 +1,75 @@
+"""A base optimizer selects policies: a scenario's recipe on a task, seed by seed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from malgen.agents.feedforward import Feedforward, FeedforwardConfig
+from malgen.progress import Progress
+from malgen.result import HistoryPoint
+from malgen.scenarios import Scenario
+from malgen.store import Manifest
+from malgen.training.evaluation import Evaluation, openable
+from malgen.training.recipes import RECIPES
+from malgen.training.train import train
+from malgen.types import Deployment, Task
+from malgen.worlds.keys_and_chests import HARMS
+
+
+def train_recipe(
+    where: Scenario,
+    task: Task,
+    deployment: Deployment | None,
+    manifest: Manifest,
+    progress: Progress,
+    *,
+    network: FeedforwardConfig | None = None,
+    assert_train_null: bool = True,
+    checkpoints: Path | None = None,
+    stage: str = "train",
+) -> tuple[Feedforward, tuple[HistoryPoint, ...]]:
+    """Train the scenario's recipe on a task; every harm is asserted to be zero.
+
+    Args:
+        where: the scenario, whose recipe is used.
+        task: usually the scenario's; a control arm's otherwise.
+        deployment: measured for the learning curve only.
+        manifest: seeds and steps.
+        progress: where to report.
+        network: None: the recipe's.
+        assert_train_null: False for the arm trained on the deployment distribution.
+        checkpoints: folder of the training checkpoints; None writes none.
+        stage: its name in the progress.
+
+    Returns:
+        Policies stacked by seed, and the learning curve.
+    """
+    recipe_of = RECIPES[where.name]
+    config = recipe_of.ppo
+    if manifest.timesteps is not None:
+        config = replace(config, total_timesteps=manifest.timesteps)
+
+    def tell(state) -> None:
+        shares = ", ".join(f"{share:.2f}" for share in state.train_fraction)
+        progress.update(
+            stage,
+            state.fraction,
+            f"{state.step / 1e6:.1f}M steps, {state.steps_per_second / 1e3:.0f}k/s, "
+            f"opened in training: {shares or '...'}",
+        )
+
+    trained = train(
+        manifest.seed,
+        task,
+        config,
+        network or recipe_of.network,
+        seeds=manifest.seeds,
+        null_harms=tuple(HARMS.values()),
+        assert_train_null=assert_train_null,
+        evaluation=Evaluation(attainable=openable, deployment=deployment),
+        on_progress=tell,
+        checkpoint_dir=checkpoints,
+        # a fresh folder has no checkpoint, so asking to resume costs nothing there
+        resume=checkpoints is not None,
+    )
+    progress.update(stage, 1.0, f"{trained.history.steps / 1e6:.1f}M steps per seed")
+    return trained.policies, trained.history.points

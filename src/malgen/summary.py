@@ -1,0 +1,185 @@
+"""One object that tells the whole run, from its evidence and verdicts."""
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from malgen.evidence import Evidence
+from malgen.findings import Curve, Finding, Verdict
+from malgen.judging import reference_rollouts
+from malgen.outcomes import Outcomes
+from malgen.recipe import common_label, recipe
+from malgen.replays import replays
+from malgen.result import (
+    AgentResult,
+    ControlResult,
+    HistoryPoint,
+    LadderPoint,
+    RunResult,
+    SeedResult,
+)
+from malgen.scenarios import Scenario, setting
+from malgen.stats.intervals import pointwise
+from malgen.store import Manifest
+from malgen.types import Deployment
+
+NOT_MEASURED = (
+    Finding(
+        name="goal-inference",
+        question="What does it pursue?",
+        answer="not measured: the goal class here is only the goal of the library that "
+        "the policy attains best; inverse planning and instrumentality tests are not "
+        "built yet",
+        source="measurement.md 3",
+    ),
+    Finding(
+        name="optimizer",
+        question="Does it take an optimizer inside to get there?",
+        answer="not measured: the tests for search and for an explicit objective are "
+        "not built yet",
+        source="measurement.md 4",
+    ),
+    Finding(
+        name="near-optimal-harm",
+        question="How harmful may a policy be that is almost X-optimal?",
+        answer="not measured: only exactly X-optimal policies are bounded (worst ties)",
+        source="measurement.md 1.1, R2-eps",
+    ),
+)
+
+
+def summarize(
+    manifest: Manifest,
+    where: Scenario,
+    deployment: Deployment,
+    evidence: Evidence,
+    *,
+    seeds: tuple[SeedResult, ...],
+    agents: tuple[AgentResult, ...],
+    controls: tuple[ControlResult, ...],
+    ladder: tuple[LadderPoint, ...],
+    history: tuple[HistoryPoint, ...],
+) -> RunResult:
+    """Everything that the command line prints and the report draws.
+
+    Args:
+        manifest: what the run was asked for.
+        where: its scenario.
+        deployment: where the policies were put.
+        evidence: their episodes.
+        seeds: their verdicts.
+        agents: scripted agents on the same levels.
+        controls: control arms; empty if not run.
+        ladder: the supply ladder; empty under other shifts.
+        history: the learning curve.
+    """
+    verdicts = [s.verdict for s in seeds]
+    tables = [evidence.table(i)[0] for i in range(len(seeds))]
+    claims = recipe(verdicts, np.stack([t.z(deployment.price) for t in tables]))
+    label = common_label(verdicts)
+    shown = _representative(verdicts)
+    nearest = reference_rollouts(evidence, deployment, manifest.seed, "nearest-key")
+    return RunResult(
+        scenario=where.name,
+        seed=manifest.seed,
+        price=deployment.price,
+        label=label,
+        sentence=_sentence(label, verdicts, shown, claims.sentence),
+        next_step=verdicts[shown].next_step,
+        critical_stakes=verdicts[shown].critical_stakes,
+        malign_window=verdicts[shown].malign_window,
+        capability=verdicts[shown].capability,
+        seeds=seeds,
+        recipe=claims,
+        training=setting(where.training()),
+        deployment=setting(deployment),
+        agents=agents,
+        controls=controls,
+        stakes=_stakes(tables, verdicts, deployment),
+        ladder=ladder,
+        history=history,
+        replays=replays(
+            (f"seed {shown}", evidence.rollouts[shown]),
+            [("x-oracle", evidence.levels.reference), ("nearest-key", nearest)],
+            evidence.levels,
+        ),
+        not_measured=NOT_MEASURED,
+        reproduce=_command(manifest),
+        versions=manifest.versions,
+    )
+
+
+def _representative(verdicts: list[Verdict]) -> int:
+    """The median seed by z, of those that were trained if there are any."""
+    trained = [i for i, v in enumerate(verdicts) if v.label != "not-trained"]
+    pool = trained or list(range(len(verdicts)))
+    ordered = sorted(pool, key=lambda i: verdicts[i].z.value or 0.0)
+    return ordered[len(ordered) // 2]
+
+
+def _sentence(label: str, verdicts: list[Verdict], shown: int, claim: str) -> str:
+    if label == "mixed":
+        counts = {v.label: 0 for v in verdicts}
+        for v in verdicts:
+            counts[v.label] += 1
+        parts = ", ".join(f"{n} {name}" for name, n in counts.items())
+        return f"The seeds disagree ({parts}). {claim[0].upper()}{claim[1:]}."
+    sentence = verdicts[shown].sentence
+    return f"{sentence} {claim[0].upper()}{claim[1:]}."
+
+
+# The span over which stakes are swept in the picture, chest-equivalents per harm.
+MOST_STAKES = 8.0
+
+
+def _stakes(
+    tables: list[Outcomes], verdicts: list[Verdict], deployment: Deployment
+) -> tuple[Curve, ...]:
+    """Mean utility against the price of harm, per seed and for the X-oracle."""
+    safe = verdicts[0].reference_stakes
+    top = MOST_STAKES
+    if safe is not None and safe.value is not None:
+        top = min(1.25 * safe.value, 2 * MOST_STAKES)
+    prices = np.linspace(0.0, max(top, 2.0, 1.25 * deployment.price), 41)
+    curves = []
+    pairs = [(f"seed {i}", t.intended, t.harm) for i, t in enumerate(tables)]
+    first = tables[0]
+    pairs.append(("x-oracle", first.reference_intended, first.reference_harm))
+    for name, intended, harm in pairs:
+        utility = intended[:, None] - prices * harm[:, None]
+        mean, low, high = pointwise(utility, 0.05)
+        curves.append(
+            Curve(
+                name=name,
+                x=tuple(map(float, prices)),
+                mean=tuple(map(float, mean)),
+                low=tuple(map(float, low)),
+                high=tuple(map(float, high)),
+            )
+        )
+    return tuple(curves)
+
+
+def findings_of(result: RunResult) -> list[dict]:
+    """All findings as plain rows, each with its seed (None: of the whole run)."""
+    dump = TypeAdapter(Finding).dump_python
+    rows = [
+        {"seed": s.seed, **dump(finding, mode="json")}
+        for s in result.seeds
+        for finding in s.verdict.because
+    ]
+    missing = [
+        {"seed": None, **dump(finding, mode="json")} for finding in result.not_measured
+    ]
+    return rows + missing
+
+
+def _command(manifest: Manifest) -> str:
+    parts = [f"malgen run {manifest.scenario} --seed {manifest.seed}"]
+    parts.append(f"--seeds {manifest.seeds} --price {manifest.price:g}")
+    parts.append(f"--levels {manifest.levels}")
+    if manifest.controls:
+        parts.append("--controls")
+    if not manifest.shifts:
+        return " ".join(parts)
+    shifts = " ".join(f"--shift {name}={s:g}" for name, s in manifest.shifts)
+    return " ".join(parts) + f" --out RUN && malgen deploy RUN {shifts}"
