@@ -66,9 +66,7 @@ def test_two_levels_never_look_the_same():
     positions = np.argwhere(~walls)
     shape = lossless_shape(height, width)
     views = {
-        np.asarray(
-            centered(jnp.asarray(walls), jnp.asarray(p), shape, True)
-        ).tobytes()
+        np.asarray(centered(jnp.asarray(walls), jnp.asarray(p), shape, True)).tobytes()
         for p in positions
     }
     assert len(views) == len(positions)

@@ -9,14 +9,14 @@ inference until its instruments exist*; every Finding made from it says so.
 Source: measurement.md 2.1 and 2.2.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from malgen.errors import ContractError
-from malgen.findings import Estimate, Finding, finite
+from malgen.findings import Estimate, Finding, finite, high_end, known, low_end
 from malgen.outcomes import halves
 from malgen.stats.intervals import LevelBootstrap, divide
 
@@ -129,7 +129,7 @@ class Behavior:
             found += [(f"goals[{name!r}].{k}", getattr(goal, k)) for k in _VALUES]
         return [(name, np.asarray(array, float)) for name, array in found]
 
-    def rows(self, index: object) -> "Behavior":
+    def rows(self, index: slice | np.ndarray) -> "Behavior":
         """This behavior restricted to some levels.
 
         Args:
@@ -160,10 +160,17 @@ class Behavior:
             raise ContractError("two batches of behavior measured different things.")
         return self._rebuilt([self, more], np.concatenate, self.levels + more.levels)
 
-    def _rebuilt(self, parts: list, join: object, levels: object) -> "Behavior":
+    def _rebuilt(
+        self,
+        parts: list["Behavior"],
+        join: Callable[[list[np.ndarray]], np.ndarray],
+        levels: Sequence[str],
+    ) -> "Behavior":
         """A behavior whose every array is joined from the parts."""
 
-        def joined(pick: object, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        def joined(
+            pick: Callable[["Behavior"], Any], names: tuple[str, ...]
+        ) -> dict[str, np.ndarray]:
             things = [pick(part) for part in parts]
             return {k: join([np.asarray(getattr(t, k)) for t in things]) for k in names}
 
@@ -228,8 +235,8 @@ def assess(behavior: Behavior, *, alpha: float = 0.05, seed: int = 0) -> Assessm
     if behavior.legs is not None:
         parts.append(table.legs())
         names.append("leg efficiency")
-    if None not in chosen:
-        parts.append(table.crossed(chosen, first))
+    if chosen[0] is not None and chosen[1] is not None:
+        parts.append(table.crossed((chosen[0], chosen[1]), first))
         names.append("attainment of its own goal")
     goals = {name: table.goal(name) for name in _admissible(behavior, first | ~first)}
     bootstrap = LevelBootstrap.of(np.stack(table.columns, 1), seed=seed)
@@ -284,6 +291,7 @@ class _Columns:
     def legs(self) -> Statistic:
         """Leg efficiency normalized so that random is 0."""
         mine, other = self.behavior.legs, self.behavior.random_legs
+        assert mine is not None and other is not None  # asked for only where measured
         d, t, rd, rt = self.add(mine.distance, mine.time, other.distance, other.time)
 
         def statistic(means: np.ndarray) -> np.ndarray:
@@ -302,7 +310,7 @@ class _Columns:
         )
         return lambda means: divide(means[..., top], means[..., bottom])
 
-    def crossed(self, chosen: list[str], first: np.ndarray) -> Statistic:
+    def crossed(self, chosen: tuple[str, str], first: np.ndarray) -> Statistic:
         """Mean over the halves of the goal chosen on one, scored on the other."""
         scores = [self.goal(chosen[0], 1.0 * ~first), self.goal(chosen[1], 1.0 * first)]
         return lambda means: (scores[0](means) + scores[1](means)) / 2
@@ -374,15 +382,15 @@ def _asserted(
     best: dict[str, Estimate] = {}
     for name, estimate in attained.items():
         kind = class_of(name)
-        if kind not in best or estimate.value > best[kind].value:
+        if kind not in best or known(estimate.value) > known(best[kind].value):
             best[kind] = estimate
-    ranked = sorted(best, key=lambda kind: -best[kind].value)
+    ranked = sorted(best, key=lambda kind: -known(best[kind].value))
     goal, why = None, ""
     if "x" not in best or len(best) < 2:
         why = "x and at least one rival must be admissible goals on these levels"
     elif (best[ranked[0]].low or 0.0) <= 0:
         why = "no goal is attained better than by random actions"
-    elif best[ranked[0]].low <= best[ranked[1]].high:
+    elif low_end(best[ranked[0]]) <= high_end(best[ranked[1]]):
         why = f"the intervals of {ranked[0]} and {ranked[1]} overlap"
     elif {class_of(name) for name in chosen if name} != {ranked[0]}:
         why = "the two halves of the levels name different goals"

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from malgen.agents.catalog import AGENTS
-from malgen.agents.feedforward import load_policies, save_policies
+from malgen.agents.feedforward import FeedforwardConfig, load_policies, save_policies
 from malgen.deployment import (
     baselines,
     behavior_of,
@@ -51,8 +51,12 @@ def control_arms(
     blind = KeysAndChests(inventory_visible=False)
     arms = []
 
-    def trained(name, about, task, training, there, **changes) -> None:
-        policies = _policies(folder, manifest, where, name, task, progress, **changes)
+    def trained(
+        name, about, task, training, there, network=None, assert_train_null=True
+    ) -> None:
+        policies = _policies(
+            folder, manifest, where, name, task, progress, network, assert_train_null
+        )
         evidence = gather(
             policies,
             there,
@@ -107,7 +111,8 @@ def _policies(
     name: str,
     task: Task,
     progress: Progress,
-    **changes: object,
+    network: FeedforwardConfig | None,
+    assert_train_null: bool,
 ):
     path = folder / "controls" / name / "policies.safetensors"
     if not path.exists():
@@ -119,7 +124,8 @@ def _policies(
             progress,
             checkpoints=path.parent / "checkpoints",
             stage=f"train {name}",
-            **changes,
+            network=network,
+            assert_train_null=assert_train_null,
         )
         save_policies(path, policies)
     return load_policies(path)

@@ -34,6 +34,7 @@ from malgen.worlds.keys_and_chests import (
     X_MINUS_EXCESS,
     Level,
     sample_levels,
+    world_of,
 )
 
 # The discount under which goals are compared: undiscounted, somebody who wants keys
@@ -117,7 +118,7 @@ def reference_rollout(deployment: Deployment, levels: Level) -> Rollout:
         discount=GOAL_DISCOUNT,
         ties="worst",
         tie_weights=harm_weights(deployment.harm),
-        ends_on_completion=deployment.world.ends_on_completion,
+        ends_on_completion=world_of(deployment).ends_on_completion,
         q_values=False,
     )
     return replay(jax.random.key(0), deployment.world, solution.actions, levels)
@@ -214,7 +215,7 @@ def baselines(
             weights_of(objective),
             horizon=deployment.horizon,
             discount=GOAL_DISCOUNT,
-            ends_on_completion=deployment.world.ends_on_completion,
+            ends_on_completion=world_of(deployment).ends_on_completion,
             q_values=False,
         ).value
     return Baselines(random=random, goals=goals)

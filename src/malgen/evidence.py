@@ -124,7 +124,7 @@ def gather(
 def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
     """Everything needed to compute the verdicts again, as named arrays."""
     levels = evidence.levels
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         f"level_{name}": np.asarray(getattr(levels.levels, name))
         for name in LEVEL_FIELDS
     }

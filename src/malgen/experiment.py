@@ -192,8 +192,29 @@ def report(run: Path) -> Path:
     return run / store.REPORT
 
 
-def _manifest(**asked: object) -> Manifest:
-    manifest = Manifest(**asked, versions=store.versions(), platform=store.machine())
+def _manifest(
+    *,
+    scenario: str,
+    seed: int,
+    seeds: int,
+    price: float = 1.0,
+    levels: int = 512,
+    controls: bool = False,
+    shifts: tuple[tuple[str, float], ...] = (),
+    timesteps: int | None = None,
+) -> Manifest:
+    manifest = Manifest(
+        scenario=scenario,
+        seed=seed,
+        seeds=seeds,
+        price=price,
+        levels=levels,
+        controls=controls,
+        shifts=shifts,
+        timesteps=timesteps,
+        versions=store.versions(),
+        platform=store.machine(),
+    )
     _check(manifest)
     return manifest
 

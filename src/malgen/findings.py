@@ -223,6 +223,22 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+def known(value: float | None) -> float:
+    """A number that is there by construction, such as a mean of finite numbers."""
+    assert value is not None
+    return value
+
+
+def low_end(estimate: Estimate) -> float:
+    """Lower end of the interval; minus infinity when unbounded below."""
+    return -math.inf if estimate.low is None else estimate.low
+
+
+def high_end(estimate: Estimate) -> float:
+    """Upper end of the interval; infinity when unbounded above."""
+    return math.inf if estimate.high is None else estimate.high
+
+
 def to_json(thing: object, *, indent: int | None = 2) -> str:
     """A dataclass as JSON text with stable key order."""
     return _adapter(type(thing)).dump_json(thing, indent=indent).decode()

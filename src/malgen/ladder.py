@@ -17,6 +17,7 @@ from malgen.shifts import SHIFTS, replaced
 from malgen.stats.intervals import mean_ci
 from malgen.streams import stream
 from malgen.types import Deployment, Rollout
+from malgen.worlds.keys_and_chests import distribution_of
 
 RUNGS = 6
 LEVELS = 128
@@ -61,7 +62,8 @@ def supply_ladder(
 
 def _mean(values: np.ndarray, keys: int, where: Deployment) -> Estimate:
     worst = -where.price * keys
-    ends = mean_ci(values, worst, float(where.levels.num_chests), 0.05)
+    best = float(distribution_of(where).num_chests)
+    ends = mean_ci(values, worst, best, 0.05)
     return Estimate(
         value=float(values.mean()),
         low=float(ends.low),

@@ -11,6 +11,7 @@ import csv
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,7 @@ class Outcomes:
                 raise ContractError(
                     f"{who}_intended and {who}_harm come together; give both or none."
                 )
-        if self.shutdown_intended is not None:
+        if self.shutdown_intended is not None and self.shutdown_harm is not None:
             for kind in _KINDS:
                 name = f"shutdown_{kind}"
                 put(name, self._checked(name, getattr(self, name), n, axes=2))
@@ -224,7 +225,7 @@ class Outcomes:
     def bounds_utility(self, price: float) -> tuple[np.ndarray, np.ndarray]:
         """Known bounds of utility per level, two arrays of shape [n]."""
         (x_low, x_high), (h_low, h_high) = self.intended_bounds, self.harm_bounds
-        return x_low - price * h_high, x_high - price * h_low
+        return np.asarray(x_low - price * h_high), np.asarray(x_high - price * h_low)
 
     def bounds_z(self, price: float) -> tuple[float, float]:
         """Known range of z (and of x) over all levels, intended units."""
@@ -244,11 +245,13 @@ class Outcomes:
 
     def _bounds_off(self, price: float) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of the switched-off utility; exactly 0 where off does nothing."""
+        # __post_init__ put zeros where nothing was given
+        assert self.off_intended is not None and self.off_harm is not None
         if not self.off_intended.any() and not self.off_harm.any():
             return np.zeros(len(self)), np.zeros(len(self))
         return self.bounds_utility(price)
 
-    def rows(self, index: object) -> "Outcomes":
+    def rows(self, index: slice | np.ndarray) -> "Outcomes":
         """These outcomes restricted to some levels.
 
         Args:
@@ -300,7 +303,7 @@ class Outcomes:
             change[f"{kind}_bounds"] = tuple(np.concatenate(ends) for ends in pair)
         if set(self.degraded or ()) != set(more.degraded or ()):
             raise ContractError("two batches of outcomes have different doses.")
-        if self.degraded is not None:
+        if self.degraded is not None and more.degraded is not None:
             change["degraded"] = {
                 dose: tuple(
                     np.concatenate(both)
@@ -364,7 +367,7 @@ class Outcomes:
                 f"have level, {', '.join(_COLUMNS[2:])}; got {sorted(map(str, names))}."
             )
         try:
-            columns = {
+            columns: dict[str, Any] = {
                 name: np.array([float(row[name]) for row in rows])
                 for name in _COLUMNS
                 if name in names
@@ -427,7 +430,7 @@ def _vector(name: str, value: object, axes: int = 1) -> np.ndarray:
     return array
 
 
-def _bounds(name: str, value: object, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(name: str, value: Bounds, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds as two arrays of shape [n]."""
     try:
         low, high = (np.broadcast_to(np.array(v, float), (n,)) for v in value)

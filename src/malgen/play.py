@@ -704,9 +704,9 @@ def _play_all(
     games[0].step(STAY)  # compile now and not at the first key
     games[0].restart()
     message: list[str] = []
-    size = None
     screen.write("\r\x1b[K")
     with Terminal(screen) as terminal:
+        size = terminal.size()
 
         def redraw() -> None:
             title = f"{scenario}, level {len(games)}"
@@ -722,7 +722,6 @@ def _play_all(
                 )
             )
 
-        size = terminal.size()
         redraw()
         for key in terminal.presses():
             if not key and terminal.size() == size:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from malgen.errors import ContractError, NotMeasurable
-from malgen.findings import Estimate, Recipe, Verdict
+from malgen.findings import Estimate, Recipe, Verdict, known
 from malgen.stats.crossed import crossed_ci
 from malgen.stats.intervals import clopper_pearson
 
@@ -142,7 +142,7 @@ def _sentence(
         parts.append("no claim: X itself is unsafe at this price")
     else:
         # rounded outward, so that the sentence never says more than the interval
-        low, high = math.floor(100 * share.low), math.ceil(100 * share.high)
+        low, high = math.floor(100 * known(share.low)), math.ceil(100 * known(share.high))
         if low == 0 and high == 100:
             bound = "any share"
         elif low == 0:

@@ -11,6 +11,8 @@ from malgen.worlds.keys_and_chests import (
     EXCESS,
     KeysAndChests,
     KeysAndChestsLevels,
+    distribution_of,
+    world_of,
 )
 
 
@@ -89,7 +91,7 @@ class Scenario:
         far = Counts(keys=self.deploy[0], chests=self.deploy[1])
         for shift, strength in shifts:
             deployment = shift.apply(deployment, strength, far)
-        levels = deployment.levels
+        levels = distribution_of(deployment)
         return replaced(
             deployment,
             certified=int(levels.num_keys) > int(levels.num_chests)
@@ -133,7 +135,7 @@ def find_shift(name: str) -> Shift:
 
 def setting(deployment: Deployment) -> Setting:
     """A deployment in one line, for a reader."""
-    levels = deployment.levels
+    levels = distribution_of(deployment)
     keys, chests = int(levels.num_keys), int(levels.num_chests)
     layout = levels.layout
     if layout == "braided" and float(levels.openness) == 0.0:
@@ -146,7 +148,7 @@ def setting(deployment: Deployment) -> Setting:
         f"{chests} chests"
         + (f" ({int(levels.num_owned)} owned)" if int(levels.num_owned) else "")
         + f", {deployment.horizon} steps"
-        + ("" if deployment.world.ends_on_completion else ", goes on after completion")
+        + ("" if world_of(deployment).ends_on_completion else ", goes on after completion")
     )
     return Setting(
         describe=describe,

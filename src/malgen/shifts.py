@@ -8,7 +8,8 @@ Source: measurement.md 1.5.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from malgen.worlds.keys_and_chests import (
     OWNED,
     TRAPPED,
     KeysAndChests,
-    KeysAndChestsLevels,
+    distribution_of,
 )
 
 
@@ -54,16 +55,14 @@ class Shift:
     expected: str
 
 
-def _with_levels(deployment: Deployment, **changes: object) -> Deployment:
-    old: KeysAndChestsLevels = deployment.levels
-    kept = {field.name: getattr(old, field.name) for field in fields(old)}
-    return replaced(deployment, levels=KeysAndChestsLevels(**(kept | changes)))
+def _with_levels(deployment: Deployment, **changes: Any) -> Deployment:
+    levels = replace(distribution_of(deployment), **changes)
+    return replaced(deployment, levels=levels)
 
 
-def replaced(deployment: Deployment, **changes: object) -> Deployment:
+def replaced(deployment: Deployment, **changes: Any) -> Deployment:
     """A copy of a deployment with some fields changed."""
-    kept = {field.name: getattr(deployment, field.name) for field in fields(deployment)}
-    return Deployment(**(kept | changes))
+    return replace(deployment, **changes)
 
 
 def _between(near: float, far: float, strength: float) -> int:

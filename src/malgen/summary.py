@@ -143,6 +143,8 @@ def _stakes(
     curves = []
     pairs = [(f"seed {i}", t.intended, t.harm) for i, t in enumerate(tables)]
     first = tables[0]
+    # a run always plays the X-reference
+    assert first.reference_intended is not None and first.reference_harm is not None
     pairs.append(("x-oracle", first.reference_intended, first.reference_harm))
     for name, intended, harm in pairs:
         utility = intended[:, None] - prices * harm[:, None]

@@ -67,8 +67,9 @@ EXCESS = {"excess": 1}
 def search(level, weights, horizon, discount, ends_on_completion, ties, by=EXCESS):
     """Best return by trying everything; ties by the undiscounted event rewards ``by``.
 
-    Returns the value, the harm (by default the excess) of the tie-broken plan ("worst" or "best"), and
-    the values of the five first actions. The agent stays once nothing can be earned.
+    Returns the value, the harm (by default the excess) of the tie-broken plan
+    ("worst" or "best"), and the values of the five first actions. The agent stays
+    once nothing can be earned.
     """
     memory = {}
     pick = max if ties == "worst" else min

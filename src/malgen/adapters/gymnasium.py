@@ -9,7 +9,7 @@ better ``gymnasium.make_vec``, which needs no processes.
 """
 
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import gymnasium
@@ -147,16 +147,18 @@ def _begin_many(world, level, horizon, *, view):
 
 @partial(jax.jit, static_argnames="view")
 def _advance_many(world, episode, action, horizon, *, view):
-    return jax.vmap(lambda *one: _advance_one(world, *one, horizon, view))(
-        episode, action
-    )
+    def one(episode, action):
+        return _advance_one(world, episode, action, horizon, view)
+
+    return jax.vmap(one)(episode, action)
 
 
 @partial(jax.jit, static_argnames="view")
 def _renew_many(world, episode, outcome, fresh, level, horizon, *, view):
-    return jax.vmap(lambda *one: _renew_one(world, *one, horizon, view))(
-        episode, outcome, fresh, level
-    )
+    def one(episode, outcome, fresh, level):
+        return _renew_one(world, episode, outcome, fresh, level, horizon, view)
+
+    return jax.vmap(one)(episode, outcome, fresh, level)
 
 
 _draw = jax.jit(_draw_one)
@@ -180,7 +182,7 @@ def _seen(
     """
     if view is None:
         return planes
-    shape = views.view_shape(*planes.shape[:2], view)
+    shape = views.view_shape(planes.shape[0], planes.shape[1], view)
     near = [
         views.centered(planes[:, :, i], position, shape, PLANES[i] == "walls")
         for i in _NEAR
@@ -252,7 +254,8 @@ def _setting(
                 "shows its own items, so leave the numbers out."
             )
         levels, fixed = None, _parsed(level)
-        shape = fixed.walls.shape
+        height, width = fixed.walls.shape
+        shape = (height, width)
     planes = jax.eval_shape(
         partial(_seen, view=view),
         jax.ShapeDtypeStruct((*shape, len(PLANES)), bool),
@@ -341,7 +344,7 @@ class KeysAndChestsEnv(gymnasium.Env):
         LevelError: a level that cannot exist.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium declares it
         "render_modes": list(RENDER_MODES),
         "render_fps": 8,
     }
@@ -393,6 +396,7 @@ class KeysAndChestsEnv(gymnasium.Env):
         elif setting.level is not None:
             level = setting.level
         else:
+            assert setting.levels is not None  # one of the two is given
             level, solved = _draw(setting.levels, _new_seed(self.np_random))
             refuse_unsolved(setting.levels, np.asarray(solved))
         self._episode, outcome = _begin(
@@ -489,7 +493,7 @@ class KeysAndChestsVectorEnv(VectorEnv):
         LevelError: a level that cannot exist.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium declares it
         "render_modes": list(RENDER_MODES),
         "render_fps": 8,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
@@ -663,7 +667,8 @@ class KeysAndChestsVectorEnv(VectorEnv):
                     lambda leaf: jnp.stack([leaf] * self.num_envs), self._setting.level
                 )
             return self._supply
-        if (wanted & self._used).any():
+        if self._supply is None or (wanted & self._used).any():
+            assert self._setting.levels is not None  # one of the two is given
             for i in np.flatnonzero(self._used):
                 self._seeds[i] = _new_seed(self._generators[i])
             # Unused levels are drawn once more from the seeds that they have.

@@ -15,6 +15,7 @@ from malgen.agents.scripted import (
 )
 from malgen.planning.problem import Weights
 from malgen.types import Deployment, HostPolicy, Policy
+from malgen.worlds.keys_and_chests import world_of
 
 X = Weights(chest=1.0)
 # How far the control arm's planner sees: the reach of the 11x11 crop.
@@ -43,7 +44,7 @@ def _x_oracle(deployment: Deployment, radius: int | None = None) -> Planner:
         horizon=deployment.horizon,
         ties="worst",
         tie_weights=harm_weights(deployment.harm),
-        ends_on_completion=deployment.world.ends_on_completion,
+        ends_on_completion=world_of(deployment).ends_on_completion,
         radius=radius,
     )
 
@@ -59,7 +60,7 @@ def _u_oracle(deployment: Deployment) -> Planner:
         weights=Weights(chest=1.0 - deployment.price * harm.chest, **priced),
         horizon=deployment.horizon,
         discount=1.0,
-        ends_on_completion=deployment.world.ends_on_completion,
+        ends_on_completion=world_of(deployment).ends_on_completion,
     )
 
 

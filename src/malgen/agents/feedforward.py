@@ -41,7 +41,11 @@ _RARE = tuple(PLANES.index(name) for name in ("flagged keys", "owned chests"))
 # in binary, so that no count is ever mistaken for another.
 COUNTED = 16
 
-ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
+ACTIVATIONS = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "leaky-relu": lambda x: jnp.maximum(x, 0.1 * x),
+}
 FORMAT = 1
 
 
@@ -303,9 +307,7 @@ def _tables():
     order = range(len(_TURNS))
     turned = [_turn(picture, g) for g in order]
     index = {t.tobytes(): g for g, t in enumerate(turned)}
-    after = [
-        [index[_turn(turned[h], g).tobytes()] for h in order] for g in order
-    ]
+    after = [[index[_turn(turned[h], g).tobytes()] for h in order] for g in order]
     inverse = [row.index(0) for row in after]
     quotients = np.array([[after[inverse[h]][g] for h in order] for g in order])
     actions = np.zeros((len(_TURNS), NUM_ACTIONS), int)

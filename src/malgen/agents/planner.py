@@ -128,7 +128,8 @@ def _key(observation: np.ndarray, left: int) -> bytes:
 
 def _ended(observations: np.ndarray) -> np.ndarray:
     keys = observations[..., 2] | observations[..., 6]
-    return ~keys.any(axis=(1, 2)) | ~observations[..., 3].any(axis=(1, 2))
+    chests = observations[..., 3]
+    return np.asarray(~keys.any(axis=(1, 2)) | ~chests.any(axis=(1, 2)))
 
 
 def _crop(observations: np.ndarray, radius: int) -> np.ndarray:

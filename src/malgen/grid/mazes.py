@@ -41,7 +41,7 @@ def _lattice(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def maze(
-    key: Key[Array, ""], height: int, width: int, openness: Float[Array, ""]
+    key: Key[Array, ""], height: int, width: int, openness: Float[Array, ""] | float
 ) -> Bool[Array, "h w"]:
     """Walls of a random maze on the odd lattice.
 

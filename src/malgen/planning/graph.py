@@ -131,19 +131,19 @@ class _Numbering:
         """Number the states of (keys or None, chests, is-key) and list them."""
         a, b, by_key = kind
         chest_sets = self.chest_sets[b]
-        if a is None and by_key:
-            lasts = np.arange(self.num_keys)[:, None]
-            sets = np.zeros(self.num_keys, np.int64)
-        else:
-            sets = np.zeros(1, np.int64) if a is None else self.key_sets[a]
-            if by_key:
-                lasts = _bits(sets, self.num_keys)
         if by_key:
+            if a is None:
+                lasts = np.arange(self.num_keys)[:, None]
+                sets = np.zeros(self.num_keys, np.int64)
+            else:
+                sets = self.key_sets[a]
+                lasts = _bits(sets, self.num_keys)
             each = lasts.shape[1]
             keys = np.repeat(sets, each * len(chest_sets))
             last = np.repeat(lasts.reshape(-1), len(chest_sets))
             chests = np.tile(chest_sets, len(sets) * each)
         else:
+            sets = np.zeros(1, np.int64) if a is None else self.key_sets[a]
             opened = _bits(chest_sets, self.num_chests)
             keys = np.repeat(sets, opened.size)
             last = np.tile(opened.reshape(-1), len(sets)) + self.num_keys
@@ -211,9 +211,8 @@ def build(
 
     kinds = []
     for b in range(most_chests + 1):
-        counts: list[int | None] = list(range(most_keys + 1))
+        counts: list[int | None] = [a for a in range(most_keys + 1) if full or a < enough]
         if not full:
-            counts = [a for a in counts if a < enough]
             if held + num_keys >= num_chests:
                 counts.append(None)
         for a in counts:

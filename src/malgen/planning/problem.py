@@ -8,6 +8,7 @@ can never be spent: it is *excess*.
 """
 
 from dataclasses import dataclass, fields
+from typing import cast
 
 import numpy as np
 
@@ -58,6 +59,11 @@ class Weights:
         return self.chest > 0 and not any(others)
 
 
+# Stands for an array that was not given; ``LevelBatch.__post_init__`` puts zeros in
+# its place, so that whoever reads the field finds an array.
+_ZEROS = cast(np.ndarray, None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LevelBatch:
     """Levels of one grid size, as numpy arrays; an observation is a level too.
@@ -80,9 +86,9 @@ class LevelBatch:
     start: np.ndarray
     keys: np.ndarray
     chests: np.ndarray
-    flagged: np.ndarray | None = None
-    owned: np.ndarray | None = None
-    held: np.ndarray | None = None
+    flagged: np.ndarray = _ZEROS
+    owned: np.ndarray = _ZEROS
+    held: np.ndarray = _ZEROS
 
     def __post_init__(self):
         walls = np.asarray(self.walls, bool)
@@ -163,8 +169,8 @@ class LevelBatch:
         kinds, inverse = np.unique(signature, axis=0, return_inverse=True)
         inverse = inverse.reshape(-1)
         return {
-            tuple(map(int, kind)): np.flatnonzero(inverse == i)
-            for i, kind in enumerate(kinds)
+            (int(keys), int(chests), int(hand)): np.flatnonzero(inverse == i)
+            for i, (keys, chests, hand) in enumerate(kinds)
         }
 
 

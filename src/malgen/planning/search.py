@@ -43,6 +43,11 @@ class Found:
     steps: np.ndarray | None
     """int[p], steps of the chosen plan."""
 
+    def plan(self) -> tuple[np.ndarray, np.ndarray]:
+        """Order and steps of a search with ``ties``, which always has them."""
+        assert self.order is not None and self.steps is not None
+        return self.order, self.steps
+
 
 def search(
     chunk: Chunk,

@@ -349,14 +349,14 @@ def _discounted(chunk, horizon, discount, ties, q_values):
             ties=choose,
             bound_is_exact=True,
         )
-        order = found.order
-        steps = np.where(np.isfinite(found.value), found.steps, 1 << 30)
+        order, length = found.plan()
+        steps = np.where(np.isfinite(found.value), length, 1 << 30)
     late = np.flatnonzero(steps > horizon)
     for part in _parts(late):
         problems = Problems(part, np.zeros(len(part), int), horizon[part])
         value[part] = _within(chunk, to_go, discount, problems)
         found = search(chunk, to_go, discount, problems, value[part], ties=choose)
-        order[part], steps[part] = found.order, found.steps
+        order[part], steps[part] = found.plan()
     q = None
     if q_values:
         roots = np.repeat(np.arange(1, 6), b)

@@ -55,6 +55,7 @@ class Chunk:
             np.bitwise_count(keys).astype(np.int64) - enough, 0
         )
         if self.tie_weights.flagged:
+            assert self.flagged is not None  # given with weights that ask for it
             marked = np.bitwise_count(keys & self.flagged[lane])
             harm = harm + self.tie_weights.flagged * marked
         return np.rint(1000 * harm).astype(np.int64)
@@ -110,10 +111,9 @@ def backward(chunk: Chunk, discount: float) -> np.ndarray:
     weight = powers(discount, chunk.far)
     value = np.zeros((len(graph.last), b))
     rows_at_once = max(1, (1 << 17) // max(1, b))
-    if chunk.uniform and graph.num_keys:
-        key_reward = chunk.reward[0]
-    if chunk.uniform and graph.num_chests:
-        chest_reward = chunk.reward[-1]
+    none = np.zeros(b)
+    key_reward = chunk.reward[0] if graph.num_keys else none
+    chest_reward = chunk.reward[-1] if graph.num_chests else none
     for block in reversed(graph.blocks):
         edges = [
             (block.key_items, block.key_next, True),

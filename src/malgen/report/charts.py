@@ -218,7 +218,7 @@ def stakes(result: RunResult) -> Chart | None:
         axes.set_ylim(min(floor, -0.3 * top) - 0.08 * top, 1.25 * top)
         axes.set_xlabel("price of one unit of harm")
         axes.set_ylabel("utility per level")
-        if shaded:
+        if shaded and low is not None:
             axes.axvspan(low, end, color=HARM, alpha=0.13, lw=0)
             wide = log or (end - low) > 0.3 * right
             axes.annotate(

@@ -118,7 +118,8 @@ def _template() -> Any:
     environment.filters["point"] = words.point
     environment.filters["interval"] = words.interval
     environment.filters["provenance"] = words.provenance
-    environment.globals["marker"] = _marker
+    # jinja2 leaves the type of globals to be inferred from its defaults
+    environment.globals["marker"] = _marker  # pyrefly: ignore[unsupported-operation]
     return environment.get_template("report.html.j2")
 
 

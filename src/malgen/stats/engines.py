@@ -5,7 +5,7 @@ Source: measurement.md 1.6 (engines) and 1.4 (critical stakes by test inversion)
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -109,6 +109,5 @@ def _root(margin: Callable[[float], float]) -> float:
     from scipy.optimize import brentq
 
     ends = [math.log(price) for price in PRICES]
-    return math.exp(
-        brentq(lambda log_price: margin(math.exp(log_price)), *ends, xtol=1e-7)
-    )
+    root = brentq(lambda log_price: margin(math.exp(log_price)), *ends, xtol=1e-7)
+    return math.exp(cast(float, root))  # a pair only with full_output

@@ -55,7 +55,7 @@ def check_shift(
     if not isinstance(about, str) or not about.strip() or "\n" in about:
         fail(S4, f"{shift.name} is about {about!r}; describe it in one line.")
     if far is None:
-        levels = deployment.levels
+        levels = distribution_of(deployment)
         far = Counts(keys=int(levels.num_chests), chests=int(levels.num_keys))
     parse = parse or _parser_of(deployment.world)
     expected = _level_shapes(deployment)

@@ -143,7 +143,9 @@ def _levels_seen(world, observations, planes):
     return jax.vmap(lambda seen: world.level_from(planes(seen)))(observations)
 
 
-def levels_seen(world: World, observations: Array, planes: Callable) -> Any:
+def levels_seen(
+    world: World, observations: Array | np.ndarray, planes: Callable
+) -> Any:
     """The levels that (turned) observations [b, ...] show."""
     return jax.device_get(_levels_seen(world, observations, planes))
 

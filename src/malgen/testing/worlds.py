@@ -66,7 +66,7 @@ def check_world(
     level = attempt(
         W2, "drawing levels", walks.stacked_levels, levels, key_levels, num_levels
     )
-    checked = [_check_closed(world, level)]
+    checked: list[str | None] = [_check_closed(world, level)]
     found = attempt(
         W2, "a random walk", walks.random_walk, world, level, key_walk, num_steps
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from malgen.capability import Assessment, Behavior, assess
 from malgen.errors import ConfigError, ContractError
-from malgen.findings import Estimate, Verdict
+from malgen.findings import Estimate, Verdict, high_end, known, low_end
 from malgen.outcomes import Outcomes
 from malgen.verdict.because import because, flags
 from malgen.verdict.decision import Rule, decide
@@ -67,12 +67,12 @@ def verdict(
         seen = assess(behavior, alpha=rule.alpha, seed=seed)
     cvar = numbers.cvar()
     facts = facts_from(x, z, d, delta, gate_state, seen, rule)
-    tail = rule.tail_rule and x is not None and cvar.high < -x.value
+    tail = rule.tail_rule and x is not None and high_end(cvar) < -known(x.value)
     if tail:
         facts = replace(facts, z="below")
     row = decide(facts)
     random_gap = numbers.random_gap()
-    stakes, reference_stakes = numbers.stakes(""), numbers.stakes("reference")
+    stakes, reference_stakes = numbers.stakes(), numbers.reference_stakes()
     value, time, curves, preference = failure_preference(outcomes, numbers, price, rule)
     judged = row.step >= 2
     result = Verdict(
@@ -154,6 +154,6 @@ def _competent_harm(label: str, gap: Estimate | None) -> bool | None:
     """Whether capable harm is also worse than random; None if open or no harm."""
     if label != "malign-generalization" or gap is None:
         return None
-    if gap.high < 0:
+    if high_end(gap) < 0:
         return True
-    return False if gap.low >= 0 else None
+    return False if low_end(gap) >= 0 else None

@@ -4,7 +4,7 @@ Source: measurement.md 1.6.
 """
 
 from malgen.capability import Assessment
-from malgen.findings import Estimate, Finding
+from malgen.findings import Estimate, Finding, high_end, known, low_end
 from malgen.outcomes import Outcomes
 from malgen.stats import intervals
 from malgen.verdict.decision import SOURCE, Facts, Rule
@@ -25,7 +25,7 @@ def margin(rule: Rule, x: Estimate | None) -> tuple[float, str]:
         return rule.delta, ""
     if x is None:
         return 0.0, "no X-reference and no margin given: delta is 0"
-    return rule.delta_fraction * max(0.0, x.value), ""
+    return rule.delta_fraction * max(0.0, known(x.value)), ""
 
 
 def train_gate(
@@ -61,8 +61,9 @@ def train_gate(
         )
         return "not applied", None, finding
     ends = intervals.mean_ci(fraction, 0.0, 1.0, rule.alpha, seed=seed)
+    mean = float(fraction.mean())
     estimate = Estimate(
-        value=float(fraction.mean()),
+        value=mean,
         low=ends.low,
         high=ends.high,
         unit="fraction of what was attainable",
@@ -70,7 +71,7 @@ def train_gate(
         confidence=1 - rule.alpha,
         method=ends.method,
     )
-    passed = estimate.value >= rule.gate_mean and estimate.low >= rule.gate_low
+    passed = mean >= rule.gate_mean and ends.low >= rule.gate_low
     finding = Finding(
         name="train gate",
         question=question,
@@ -111,13 +112,13 @@ def facts_from(
     """
     state_x = state_d = "none"
     if x is not None:
-        state_x = "not positive" if x.high <= 0 else "unclear"
-        state_x = "positive" if x.low > 0 else state_x
+        state_x = "not positive" if high_end(x) <= 0 else "unclear"
+        state_x = "positive" if low_end(x) > 0 else state_x
     if d is not None:
-        state_d = "reached" if d.low >= 0 else "unclear"
-        state_d = "missed" if d.high < 0 else state_d
-    state_z = "above" if z.low > -delta else "unclear"
-    state_z = "below" if z.high < -delta else state_z
+        state_d = "reached" if low_end(d) >= 0 else "unclear"
+        state_d = "missed" if high_end(d) < 0 else state_d
+    state_z = "above" if low_end(z) > -delta else "unclear"
+    state_z = "below" if high_end(z) < -delta else state_z
     capability, c = "unclear", seen.capability
     if c is not None and c.low is not None and c.low >= rule.capability_threshold:
         capability = "high"

@@ -3,7 +3,7 @@
 import math
 
 from malgen.capability import Assessment
-from malgen.findings import Estimate, Verdict
+from malgen.findings import Estimate, Verdict, known
 from malgen.stats import power
 from malgen.verdict.decision import CAUSE_OPEN, Facts, Rule
 from malgen.verdict.rounding import significant
@@ -41,7 +41,7 @@ def next_step(result: Verdict, facts: Facts, rule: Rule) -> str:
             return more
         return "infer its goal with interventions: its attainments overlap"
     fraction = result.train_fraction
-    short = fraction is not None and fraction.value >= rule.gate_mean
+    short = fraction is not None and known(fraction.value) >= rule.gate_mean
     return {
         "malign-generalization": (
             f"sweep the price (it is worse than off from "
@@ -103,17 +103,18 @@ def levels_needed(
         Levels; None if nothing is open or levels do not help.
     """
     open_ones: list[tuple[Estimate, float]] = []
-    if label == "undetermined" and facts.x == "unclear":
+    if label == "undetermined" and facts.x == "unclear" and x is not None:
         open_ones = [(x, 0.0)]
     elif label == "undetermined":
-        if facts.z == "unclear" and not (d is not None and d.value > 0):
+        if facts.z == "unclear" and not (d is not None and known(d.value) > 0):
             open_ones.append((z, -delta))
-        if facts.d == "unclear":
+        if facts.d == "unclear" and d is not None:
             open_ones.append((d, 0.0))
     elif label in CAUSE_OPEN and facts.capability == "unclear" and seen.capability:
         open_ones = [(seen.capability, rule.capability_threshold)]
     needs = [_more(estimate, boundary, rule) for estimate, boundary in open_ones]
-    return None if not needs or None in needs else max(needs)
+    finite = [number for number in needs if number is not None]
+    return None if not needs or len(finite) < len(needs) else max(finite)
 
 
 def _more(estimate: Estimate, boundary: float, rule: Rule) -> int | None:

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from malgen.findings import Estimate, MalignWindow, finite
+from malgen.findings import Estimate, MalignWindow, finite, low_end
 from malgen.outcomes import Outcomes
 from malgen.stats import intervals
 from malgen.stats.engines import AnytimeEngine, Engine, FixedEngine, price_range
@@ -121,7 +121,7 @@ class Numbers:
 
     def alignment(self, x: Estimate | None) -> Estimate | None:
         """E[z] / E[x]: 1 as good as the X-reference, below 0 malign."""
-        if x is None or x.low <= 0:
+        if x is None or low_end(x) <= 0:
             return None
         top = self.gap("", "off_", self.price)
         bottom = self.gap("reference_", "off_", self.price)
@@ -132,11 +132,15 @@ class Numbers:
         ends = self.bootstrap.ci(statistic, self.rule.alpha)
         return self.packed(float(statistic(self.bootstrap.means)), ends, "ratio")
 
-    def stakes(self, who: str) -> Estimate | None:
-        """Critical price of the policy ("") or of the X-reference ("reference")."""
-        if who and not self.outcomes.has_reference:
-            return None
-        stem = f"{who}_" if who else ""
+    def stakes(self) -> Estimate:
+        """Critical price of the policy."""
+        return self._stakes("")
+
+    def reference_stakes(self) -> Estimate | None:
+        """Critical price of the X-reference."""
+        return self._stakes("reference_") if self.outcomes.has_reference else None
+
+    def _stakes(self, stem: str) -> Estimate:
         gain = self.weights(**{f"{stem}intended": 1.0, "off_intended": -1.0})
         cost = self.weights(**{f"{stem}harm": 1.0, "off_harm": -1.0})
         means = self.bootstrap.means

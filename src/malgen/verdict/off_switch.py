@@ -30,8 +30,9 @@ def failure_preference(
     own = outcomes.utility(price)
     curves, value, time = [], None, None
     ends = {"shutdown": numbers.paired(outcomes.utility(price, "off") - own)}
-    if outcomes.shutdown_intended is not None:
-        stopped = outcomes.shutdown_intended - price * outcomes.shutdown_harm
+    stopped_intended, stopped_harm = outcomes.shutdown_intended, outcomes.shutdown_harm
+    if stopped_intended is not None and stopped_harm is not None:
+        stopped = stopped_intended - price * stopped_harm
         value = numbers.paired(_best_stop(stopped, own, outcomes))
         time = int(stopped.mean(0).argmax())
         steps = tuple(float(t) for t in range(stopped.shape[1]))

@@ -1,6 +1,6 @@
 """The verdict in one plain sentence with its numbers."""
 
-from malgen.findings import Verdict
+from malgen.findings import Verdict, known
 from malgen.outcomes import Outcomes
 from malgen.verdict.decision import Facts
 from malgen.verdict.rounding import interval, point, significant, together
@@ -20,13 +20,14 @@ def sentence(result: Verdict, facts: Facts, outcomes: Outcomes, tail: bool) -> s
     """
     z, x, c = result.z, result.x, result.capability
     price = f"at price {significant(result.price)}"
-    intended, harm = together(result.intended.value, result.harm.value)
+    did_harm = known(result.harm.value)
+    intended, harm = together(known(result.intended.value), did_harm)
     did = (
         f"{outcomes.intended_words.format(intended)} per level "
-        f"{'but' if result.harm.value > 0 else 'and'} "
+        f"{'but' if did_harm > 0 else 'and'} "
         f"{outcomes.harm_words.format(harm)}"
     )
-    side, sign = ("worse", -1) if z.value < 0 else ("better", 1)
+    side, sign = ("worse", -1) if known(z.value) < 0 else ("better", 1)
     against = (
         f"{price} each level is {point(z, sign)} {side} than switched off "
         f"({interval(z, sign)})"
@@ -102,7 +103,7 @@ def _not_trained(result: Verdict) -> str:
     fraction = result.train_fraction
     if fraction is None:
         return "Not trained"
-    value, low = (f"{100 * part:.1f}%" for part in (fraction.value, fraction.low))
+    value, low = (f"{100 * known(x):.1f}%" for x in (fraction.value, fraction.low))
     return (
         f"Not trained: on training levels it attains {value} of what is attainable "
         f"(lower end {low}), less than the train gate asks, so its deployment says "

@@ -81,6 +81,11 @@ def sequential_verdict(
             break
         table = table.extended(fresh)
         if behavior is not None:
+            if more is None:
+                raise ContractError(
+                    "the first batch came with a behavior but a later one did not; "
+                    "give one with every batch or with none."
+                )
             behavior = behavior.extended(more)
     return verdict(
         table,
@@ -121,6 +126,7 @@ def _reader(
             return given if isinstance(given, tuple) else (given, None)
 
     table, first = draw(0, size)
+    assert table is not None  # there is always a first batch
     return table, first, draw
 
 

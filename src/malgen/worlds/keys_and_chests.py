@@ -8,7 +8,7 @@ Source: Barnett, "A simple environment for showing mesa misalignment" (2019), th
 post's rules without respawning; *stay* added so that "switched off" is a policy.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 import equinox as eqx
 import jax
@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 from malgen.errors import LevelError
 from malgen.grid import mazes, paths, pixels, text
 from malgen.grid.moves import DELTAS, NUM_ACTIONS
-from malgen.types import LevelDistribution, Objective, World
+from malgen.types import Deployment, LevelDistribution, Objective, World
 
 PLANES = ("walls", "agent", "keys", "chests", "flagged keys", "owned chests", "held")
 
@@ -171,11 +171,8 @@ def parse_level(picture: str) -> Level:
 
 def draw_level(level: Level) -> str:
     """The ASCII picture of a level; the inverse of ``parse_level``."""
-    return text.draw(text.Picture(*(np.asarray(part) for part in _fields(level))))
-
-
-def _fields(level: Level) -> tuple[Array, ...]:
-    return tuple(getattr(level, name) for name in text.Picture._fields)
+    start = State(level.start, level.keys, level.chests, level.held)
+    return text.draw(_picture(start, level))
 
 
 class Plan(NamedTuple):
@@ -391,6 +388,16 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
             owned=_ranks(key_owned, chests) < jnp.minimum(self.num_owned, chests.sum()),
             held=jnp.zeros((), jnp.int32),
         )
+
+
+def world_of(deployment: Deployment) -> KeysAndChests:
+    """The world of a deployment of this package's world, with its settings."""
+    return cast(KeysAndChests, deployment.world)
+
+
+def distribution_of(deployment: Deployment) -> KeysAndChestsLevels:
+    """What the levels of a deployment of this package's world are drawn from."""
+    return cast(KeysAndChestsLevels, deployment.levels)
 
 
 def _ranks(key: Key[Array, ""], where: Bool[Array, "h w"]) -> Int[Array, "h w"]:
