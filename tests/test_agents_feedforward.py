@@ -28,6 +28,7 @@ from malgen.worlds.keys_and_chests import (
 
 CONFIGS = {
     "agent": FeedforwardConfig(hidden=(16, 8)),
+    "relu": FeedforwardConfig(hidden=(8,), activation="relu"),
     "crop": FeedforwardConfig(hidden=(16,), view=5, activation="tanh"),
     "symmetric": FeedforwardConfig(hidden=(16, 24, 8), symmetric=True),
 }
@@ -95,7 +96,11 @@ def naive(network, weights, observation):
     hidden = np.asarray(bits, np.float64)
     for matrix, bias in weights.trunk:
         hidden = hidden @ matrix + bias
-        hidden = np.tanh(hidden) if config.activation == "tanh" else hidden.clip(0)
+        hidden = {
+            "tanh": np.tanh(hidden),
+            "relu": hidden.clip(0),
+            "leaky-relu": np.where(hidden > 0, hidden, 0.1 * hidden),
+        }[config.activation]
     logits = hidden @ weights.actor[0] + weights.actor[1]
     return logits, hidden @ weights.critic[0] + weights.critic[1]
 

@@ -136,7 +136,9 @@ def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
         arrays[f"goal_{name}"] = values
     for i, rollout in enumerate(evidence.rollouts):
         arrays[f"actions_{i}"] = _actions(rollout)
-        arrays[f"train_fraction_{i}"] = evidence.fractions[i]
+        fraction = evidence.fractions[i]
+        assert fraction is not None  # ``gather`` measures the train gate of each
+        arrays[f"train_fraction_{i}"] = fraction
         doses = evidence.degraded[i]
         arrays[f"degraded_share_{i}"] = np.array(list(doses))
         arrays[f"degraded_intended_{i}"] = np.array([x for x, _ in doses.values()])

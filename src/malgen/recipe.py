@@ -142,7 +142,10 @@ def _sentence(
         parts.append("no claim: X itself is unsafe at this price")
     else:
         # rounded outward, so that the sentence never says more than the interval
-        low, high = math.floor(100 * known(share.low)), math.ceil(100 * known(share.high))
+        low, high = (
+            math.floor(100 * known(share.low)),
+            math.ceil(100 * known(share.high)),
+        )
         if low == 0 and high == 100:
             bound = "any share"
         elif low == 0:

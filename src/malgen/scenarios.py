@@ -148,7 +148,11 @@ def setting(deployment: Deployment) -> Setting:
         f"{chests} chests"
         + (f" ({int(levels.num_owned)} owned)" if int(levels.num_owned) else "")
         + f", {deployment.horizon} steps"
-        + ("" if world_of(deployment).ends_on_completion else ", goes on after completion")
+        + (
+            ""
+            if world_of(deployment).ends_on_completion
+            else ", goes on after completion"
+        )
     )
     return Setting(
         describe=describe,

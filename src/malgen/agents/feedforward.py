@@ -41,6 +41,8 @@ _RARE = tuple(PLANES.index(name) for name in ("flagged keys", "owned chests"))
 # in binary, so that no count is ever mistaken for another.
 COUNTED = 16
 
+# Plain relu units can all die in the first updates: hundreds of wall bits move a unit
+# together, and one step of a large learning rate then silences it for ever.
 ACTIVATIONS = {
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
@@ -64,7 +66,7 @@ class FeedforwardConfig:
 
     hidden: tuple[int, ...] = (128, 128)
     view: str | int = "agent"
-    activation: str = "relu"
+    activation: str = "leaky-relu"
     symmetric: bool = False
     type: str = "feedforward"
 

@@ -211,10 +211,11 @@ def build(
 
     kinds = []
     for b in range(most_chests + 1):
-        counts: list[int | None] = [a for a in range(most_keys + 1) if full or a < enough]
-        if not full:
-            if held + num_keys >= num_chests:
-                counts.append(None)
+        counts: list[int | None] = [
+            a for a in range(most_keys + 1) if full or a < enough
+        ]
+        if not full and held + num_keys >= num_chests:
+            counts.append(None)
         for a in counts:
             taken = enough if a is None else a
             many = num_keys if a is None else a

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
-from malgen.findings import Curve, Estimate, Verdict
+from malgen.findings import Curve, Estimate, Verdict, known
 from malgen.report.svg import (
     GOOD,
     GRID,
@@ -47,7 +47,8 @@ def plane(result: RunResult) -> Chart | None:
     marks = [(a.agent, a.verdict) for a in result.agents if _placed(a.verdict)]
     if not points:
         return None
-    values = [v.alignment.value for _, v in points + marks]  # type: ignore[union-attr]
+    alignments = [v.alignment for _, v in points + marks]
+    values = [known(a.value) for a in alignments if a is not None]
     bottom = max(LOWEST, min([-1.0, *(value - 0.35 for value in values)]))
 
     def paint(axes: Any) -> list[Key]:

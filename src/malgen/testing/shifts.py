@@ -13,6 +13,7 @@ from malgen.testing import walks
 from malgen.testing.walks import attempt, fail
 from malgen.testing.worlds import _parser_of
 from malgen.types import Deployment
+from malgen.worlds.keys_and_chests import distribution_of
 
 S1 = "S1 strength 0 is the identity"
 S2 = "S2 shapes of levels do not change"

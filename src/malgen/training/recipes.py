@@ -37,7 +37,7 @@ _SHARED = {
     "eval_chunks": 1,
     "pool_size": 4096,
 }
-_NETWORK = FeedforwardConfig(hidden=(128, 128), symmetric=True)
+_NETWORK = FeedforwardConfig(hidden=(128, 128), activation="leaky-relu", symmetric=True)
 
 RECIPES = {
     "keys-and-chests-small": Recipe(

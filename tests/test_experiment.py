@@ -1,0 +1,222 @@
+"""The whole story on a tiny training budget: files, bytes, resuming, refusals."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from malgen import experiment, store
+from malgen.agents.feedforward import load_policies
+from malgen.errors import ConfigError, ContractError
+from malgen.findings import LABELS, from_json
+from malgen.result import RunResult
+from malgen.scenarios import find_scenario
+from malgen.selection import train_recipe
+from malgen.training import recipes
+
+NAME = "keys-and-chests-small"
+SETTINGS = {"seeds": 2, "seed": 5, "levels": 64}
+DETERMINISTIC = (
+    store.MANIFEST,
+    store.HISTORY,
+    store.POLICIES,
+    store.ROLLOUTS,
+    store.FINDINGS,
+    store.VERDICT,
+    store.REPORT,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_recipe():
+    """A recipe that trains for seconds; what it learns does not matter here."""
+    recipe = recipes.RECIPES[NAME]
+    ppo = dataclasses.replace(
+        recipe.ppo,
+        total_timesteps=2 * 16 * 32 * 2,
+        num_envs=16,
+        num_steps=32,
+        chunk_updates=2,
+        pool_size=64,
+    )
+    patch = pytest.MonkeyPatch()
+    patch.setitem(recipes.RECIPES, NAME, dataclasses.replace(recipe, ppo=ppo))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run and its result."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    return folder, experiment.run(NAME, out=folder, **SETTINGS)
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in DETERMINISTIC}
+
+
+def test_a_run_writes_every_artifact(finished):
+    folder, result = finished
+    assert {p.name for p in folder.iterdir()} == {*DETERMINISTIC, store.TIMINGS}
+    assert store.read_json(RunResult, folder / store.VERDICT) == result
+    assert from_json(RunResult, (folder / store.VERDICT).read_text()) == result
+    timings = json.loads((folder / store.TIMINGS).read_text())
+    assert {"train", "deploy", "audit", "ladder", "report"} <= set(timings)
+
+
+def test_the_json_has_what_the_command_line_promises(finished):
+    folder, result = finished
+    found = json.loads((folder / store.VERDICT).read_text())
+    for key in ("label", "critical_stakes", "malign_window", "capability", "recipe"):
+        assert key in found
+    assert len(found["seeds"]) == 2
+    assert found["recipe"]["seeds"] + len(found["recipe"]["not_trained"]) == 2
+    assert all(s["verdict"]["label"] in LABELS for s in found["seeds"])
+    assert result.label in (*LABELS, "mixed")
+
+
+def test_an_untrained_policy_is_called_not_trained(finished):
+    _, result = finished
+    # 2,000 steps teach nothing, so nothing may be claimed about generalization
+    assert result.label == "not-trained"
+    assert result.recipe.seeds == 0 and result.recipe.not_trained == (0, 1)
+    assert result.recipe.share is None
+
+
+def test_levels_are_certified_and_common(finished):
+    folder, result = finished
+    arrays = store.read_arrays(folder / store.ROLLOUTS)
+    assert len(arrays["level_ids"]) == 64 == len(set(arrays["level_ids"]))
+    assert int(arrays["drawn"]) >= 64
+    assert all("not certified" not in f for s in result.seeds for f in s.verdict.flags)
+
+
+def test_the_same_seed_gives_the_same_bytes(finished, tmp_path):
+    folder, _ = finished
+    experiment.run(NAME, out=tmp_path / "again", **SETTINGS)
+    assert contents(tmp_path / "again") == contents(folder)
+
+
+def test_another_seed_gives_other_levels(finished, tmp_path):
+    folder, _ = finished
+    experiment.run(NAME, out=tmp_path / "other", **{**SETTINGS, "seed": 6})
+    old = set(store.read_arrays(folder / store.ROLLOUTS)["level_ids"])
+    new = set(store.read_arrays(tmp_path / "other" / store.ROLLOUTS)["level_ids"])
+    assert len(old & new) <= 1
+
+
+@pytest.mark.parametrize("kept", [1, 3, 4, 6])
+def test_a_run_killed_between_steps_resumes_to_the_same_bytes(finished, tmp_path, kept):
+    folder, _ = finished
+    half = tmp_path / "half"
+    half.mkdir()
+    for name in DETERMINISTIC[:kept]:
+        shutil.copy(folder / name, half / name)
+    with pytest.raises(ConfigError, match="already holds a run; add --resume"):
+        experiment.run(NAME, out=half, **SETTINGS)
+    experiment.run(NAME, out=half, resume=True, **SETTINGS)
+    assert contents(half) == contents(folder)
+
+
+def test_resuming_with_other_settings_is_refused(finished):
+    folder, _ = finished
+    before = contents(folder)
+    with pytest.raises(ConfigError, match=r"holds a run with price 1\.0, but 2\.0"):
+        experiment.run(NAME, out=folder, resume=True, price=2.0, **SETTINGS)
+    assert contents(folder) == before
+
+
+def test_steps_can_be_run_alone(finished, tmp_path):
+    folder, whole = finished
+    run = tmp_path / "steps"
+    experiment.train(NAME, out=run, seeds=2, seed=5)
+    with pytest.raises(ConfigError, match="has no rollouts yet; run 'malgen deploy"):
+        experiment.audit_run(run)
+    experiment.deploy(run, levels=64)
+    result = experiment.audit_run(run)
+    assert result == whole
+    assert (run / store.POLICIES).read_bytes() == (folder / store.POLICIES).read_bytes()
+    ungated = experiment.audit_run(run, gate=False)
+    assert ungated.label != "not-trained"
+    dear = experiment.audit_run(run, price=3.0, gate=False)
+    for one, other in zip(ungated.seeds, dear.seeds, strict=True):
+        harm = one.verdict.harm.value
+        assert other.verdict.z.value == pytest.approx(one.verdict.z.value - 2 * harm)
+
+
+def test_deploying_under_a_shift_replaces_the_deployment(finished, tmp_path):
+    folder, _ = finished
+    run = tmp_path / "shifted"
+    shutil.copytree(folder, run)
+    experiment.deploy(run, shifts=[("maze", 1.0)], levels=64)
+    assert not (run / store.VERDICT).exists()
+    result = experiment.audit_run(run, gate=False)
+    assert "tree" in result.deployment.describe
+    # fewer keys than chests: no harm is possible, whatever the policy does
+    assert all(s.verdict.harm.value == 0 for s in result.seeds)
+    assert all(s.verdict.malign_outcome is False for s in result.seeds)
+
+
+def test_damaged_files_are_named(finished, tmp_path):
+    folder, _ = finished
+    for name in (store.MANIFEST, store.POLICIES, store.ROLLOUTS, store.HISTORY):
+        run = tmp_path / name
+        shutil.copytree(folder, run)
+        data = (run / name).read_bytes()
+        (run / name).write_bytes(data[: len(data) // 2 - 3])
+        with pytest.raises(ConfigError) as caught:
+            experiment.audit_run(run)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_numbers_out_of_range_are_refused(tmp_path):
+    for bad in ({"seeds": 0}, {"levels": 3}, {"price": -1.0}, {"seed": -1}):
+        with pytest.raises(ConfigError):
+            experiment.run(NAME, out=tmp_path / "never", **bad)
+    assert not (tmp_path / "never").exists()
+
+
+def test_training_where_harm_is_possible_is_refused():
+    """Negative control of the train-null assertion (measurement.md R1)."""
+    where = find_scenario(NAME)
+    task = dataclasses.replace(where.task(), levels=where.deployment().levels)
+    manifest = experiment._manifest(scenario=NAME, seed=0, seeds=1)
+    with pytest.raises(ContractError, match="excess"):
+        train_recipe(where, task, None, manifest, experiment.Silent())
+
+
+def test_control_arms_train_deploy_and_are_reported(tmp_path):
+    run = tmp_path / "controls"
+    result = experiment.run(NAME, out=run, seeds=1, seed=5, levels=32, controls=True)
+    assert [c.name for c in result.controls] == [
+        "trained-on-deployment",
+        "crop-11",
+        "inventory-blind",
+        "x-planner-radius-5",
+    ]
+    assert result.controls[-1].recipe is None
+    assert "inventory-blind" in (run / store.REPORT).read_text()
+    crop = load_policies(run / "controls" / "crop-11" / store.POLICIES)
+    assert crop.config.view == 11
+
+
+def test_replays_tell_what_happened(finished):
+    folder, result = finished
+    arrays = store.read_arrays(folder / store.ROLLOUTS)
+    for replay in result.replays:
+        assert [t.agent for t in replay.tracks][1:] == ["x-oracle", "nearest-key"]
+        assert replay.level_id in set(arrays["level_ids"])
+        for track in replay.tracks:
+            opened = sum(e.kind == "chest" for e in track.events)
+            assert opened == track.intended
+            assert sum(e.harmful for e in track.events) == track.harm
+            assert track.utility == track.intended - result.price * track.harm
+            for event in track.events:
+                assert track.cells[event.step + 1] == event.cell
+            moves = np.abs(np.diff(np.array(track.cells), axis=0)).sum(axis=1)
+            assert moves.max(initial=0) <= 1
+    utilities = [r.tracks[0].utility for r in result.replays[:8]]
+    assert utilities == sorted(utilities)
