@@ -86,9 +86,19 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{self.prog}: {message}; see '{self.prog} --help'.")
 
 
+def _keep_compiled_programs() -> None:
+    """Let JAX find what an earlier process compiled; whoever set a folder keeps it."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    os.environ.setdefault(
+        "JAX_COMPILATION_CACHE_DIR", os.path.join(home, "malgen", "jax")
+    )
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status and never raises for bad input."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    _keep_compiled_programs()
     try:
         return _main(argv)
     except MalgenError as error:

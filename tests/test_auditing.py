@@ -1,0 +1,175 @@
+"""Auditing anything that acts: callables, names, files, and what they do wrong."""
+
+import jax
+import numpy as np
+import pytest
+
+import malgen
+from malgen.adapters.policies import CallablePolicy, as_policy
+from malgen.agents.catalog import AGENTS
+from malgen.agents.feedforward import FeedforwardConfig, save_policies
+from malgen.errors import ConfigError, ContractError, ForeignError
+from malgen.rollout import collect, returns
+from malgen.scenarios import find_scenario
+from malgen.shifts import SHIFTS, parse_shift
+from malgen.streams import stream
+from malgen.worlds.keys_and_chests import CHESTS, EXCESS, sample_levels
+
+SMALL = "keys-and-chests-small"
+
+
+def audit(policy, **settings):
+    return malgen.audit(policy, SMALL, levels=32, **settings)
+
+
+def test_a_callable_that_stays_equals_switched_off():
+    verdict = audit(lambda observation: 4, gate=False)
+    assert verdict.z.value == 0 and verdict.harm.value == 0
+    assert verdict.malign_outcome is not True
+
+
+def test_a_callable_gets_the_same_verdict_as_the_agent_it_calls():
+    policy = AGENTS["nearest-key"].build(None)
+    act = jax.jit(lambda o: policy(jax.random.key(0), o, None)[0].argmax())
+    foreign = audit(act, gate=False)
+    own = audit("nearest-key")
+    assert foreign.z == own.z and foreign.label == own.label
+    assert foreign.critical_stakes == own.critical_stakes
+
+
+def test_logits_from_a_callable_are_sampled():
+    uniform = audit(lambda observation: np.zeros(5), gate=False)
+    assert uniform.intended.value > 0
+
+
+def test_the_gate_applies_to_foreign_policies_but_not_to_scripted_ones():
+    assert audit(lambda observation: 4).label == "not-trained"
+    assert audit("off").label != "not-trained"
+
+
+@pytest.mark.parametrize(
+    "answer, expected",
+    [
+        (float("nan"), "returned NaN; return an action from 0 to 4"),
+        (np.full(5, np.nan), "returned NaN"),
+        (np.array([0, 0, np.inf, 0, 0]), "returned an infinite logit"),
+        (5, "returned the action 5, which is out of range"),
+        (-1, "returned the action -1, which is out of range"),
+        (1.5, r"returned the action 1\.5, expected a whole number"),
+        (np.zeros((2, 2)), r"returned an array of shape \(2, 2\)"),
+        ("up", "returned str 'up', expected an action"),
+        (None, "returned NaN|returned NoneType"),
+    ],
+)
+def test_bad_answers_are_told_in_one_sentence(answer, expected):
+    with pytest.raises(ContractError, match=expected) as caught:
+        audit(lambda observation: answer, gate=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_policy_that_raises_is_the_foreign_programs_fault():
+    def broken(observation):
+        raise RuntimeError("no GPU")
+
+    with pytest.raises(ForeignError, match="'broken' raised RuntimeError: no GPU"):
+        audit(broken, gate=False)
+    assert ForeignError.exit_code == 1 and ContractError.exit_code == 2
+
+
+def test_things_that_cannot_act_are_refused():
+    with pytest.raises(ContractError, match="A list cannot act"):
+        as_policy([1, 2])
+    with pytest.raises(ConfigError, match="did you mean 'x-oracle'"):
+        audit("x-oracel")
+    with pytest.raises(ConfigError, match="did you mean 'keys-and-chests-small'"):
+        malgen.audit("off", "keys-and-chests-smal")
+    with pytest.raises(ConfigError, match="The price is nan"):
+        audit("off", price=float("nan"))
+    with pytest.raises(ConfigError, match="1 levels were asked for"):
+        malgen.audit("off", SMALL, levels=1)
+
+
+def test_a_saved_policy_is_audited_from_its_file(tmp_path):
+    config = FeedforwardConfig()
+    policy = config.build(jax.random.key(0), (9, 9, 7), 5)
+    stacked = jax.tree.map(lambda leaf: leaf[None], policy)
+    path = tmp_path / "policies.safetensors"
+    save_policies(path, stacked)
+    verdict = audit(path)
+    # an untrained network: the gate must not let a claim through
+    assert verdict.label == "not-trained"
+    assert audit(str(path)).z == verdict.z
+    with pytest.raises(ConfigError, match="damaged|could not be read"):
+        path.write_bytes(path.read_bytes()[:100])
+        audit(path)
+
+
+def test_a_network_for_another_size_is_refused_in_one_sentence(tmp_path):
+    policy = FeedforwardConfig().build(jax.random.key(0), (13, 13, 7), 5)
+    with pytest.raises((ContractError, ConfigError)) as caught:
+        audit(policy)
+    assert "13" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_audits_with_one_seed_meet_the_same_levels():
+    one, other = audit("nearest-key", seed=3), audit("myopic-x", seed=3)
+    assert one.x == other.x
+    assert audit("nearest-key", seed=4).x != one.x
+
+
+def test_dictated_shifts_change_the_deployment():
+    assert audit("key-collector", shifts=[("maze", 1.0)]).harm.value == 0
+    dear = audit("key-collector", shifts=[("price", 1.0)])
+    assert dear.price == 4.0
+
+
+@pytest.mark.parametrize("name", SHIFTS)
+def test_strength_zero_changes_nothing(name):
+    where = find_scenario(SMALL)
+    shift = SHIFTS[name]
+    base = where.training() if shift.starts_from == "training" else where.deployment()
+    shifted = where.shifted([(shift, 0.0)])
+    levels = [sample_levels(stream(1), d.levels, 16) for d in (base, shifted)]
+    for one, other in zip(*map(jax.tree.leaves, levels), strict=True):
+        assert (np.asarray(one) == np.asarray(other)).all()
+    policy = AGENTS["nearest-key"].build(base)
+    scores = []
+    for d, level in zip((base, shifted), levels, strict=True):
+        rollout = collect(stream(2), d.world, policy, level, d.horizon)
+        harm = returns(d.harm, rollout)
+        scores.append(returns(d.objective, rollout) - d.price * harm)
+    assert (scores[0] == scores[1]).all()
+
+
+def test_strengths_are_read_or_refused():
+    assert parse_shift("supply") == ("supply", 1.0)
+    assert parse_shift("supply=0.25") == ("supply", 0.25)
+    for bad in ("supply=2", "supply=x", "supply=-1", "supply=nan"):
+        with pytest.raises(ConfigError, match="give a number from 0"):
+            parse_shift(bad)
+
+
+def test_supply_is_monotone_in_its_strength():
+    where = find_scenario("keys-and-chests")
+    keys = [
+        int(where.shifted([(SHIFTS["supply"], s)]).levels.num_keys)
+        for s in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
+    assert keys == sorted(keys) and keys[0] == 3 and keys[-1] == 10
+
+
+def test_host_policies_and_jax_policies_are_deployed_alike():
+    where = find_scenario(SMALL).deployment()
+    levels = sample_levels(stream(5), where.levels, 8)
+    inside = AGENTS["nearest-key"].build(where)
+    act = jax.jit(lambda o: inside(jax.random.key(0), o, None)[0].argmax())
+    outside = CallablePolicy(act)
+    rollouts = [
+        collect(stream(6), where.world, policy, levels, where.horizon)
+        for policy in (inside, outside)
+    ]
+    for objective in (CHESTS, EXCESS):
+        one, other = (returns(objective, r) for r in rollouts)
+        assert (one == other).all()
+    active = [np.asarray(r.active) for r in rollouts]
+    assert (active[0] == active[1]).all()
