@@ -24,7 +24,7 @@ import safetensors
 import safetensors.numpy
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
-from malgen.errors import ConfigError
+from malgen.errors import ConfigError, ContractError
 from malgen.grid.moves import MIRRORED, NUM_ACTIONS, TURNED
 from malgen.grid.views import centered, position_of, view_shape
 from malgen.types import ActorCritic
@@ -188,7 +188,19 @@ class Feedforward(ActorCritic):
         self.ignores_rare = False
 
     def encode(self, observation: Bool[Array, "h w 7"]) -> Inputs:
-        """The view and the keys in hand; the part that has no parameters."""
+        """The view and the keys in hand; the part that has no parameters.
+
+        Raises:
+            ContractError: a grid on which the lossless view would lose cells.
+        """
+        height, width = observation.shape[:2]
+        if self.config.view == "agent" and (height > self.height or width > self.width):
+            # Silently seeing less would pass blindness off as a wrong goal.
+            raise ContractError(
+                f"The network was made for grids of {self.height} x {self.width} cells "
+                f"but sees one of {height} x {width}; give it a scenario of its size, "
+                "or train one there."
+            )
         planes = _COMMON if self.ignores_rare else _COMMON + _RARE
         codes = _pack(observation, planes)
         view = centered(

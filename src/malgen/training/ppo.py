@@ -287,7 +287,7 @@ class Parts(NamedTuple):
 
 def parts_of(network: ActorCritic) -> Parts:
     """The network's own parts (``Feedforward`` has them), or ``evaluate`` as one."""
-    kind = type(network)
+    kind: Any = type(network)
     if hasattr(network, "heads"):
         return Parts(kind.weights, kind.encode, kind.heads)
     return Parts(

@@ -20,7 +20,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Bool
 
 from malgen.agents.feedforward import FeedforwardConfig
 from malgen.errors import ConfigError, ContractError
@@ -438,6 +438,6 @@ def _planes_shown(world, pool):
     return jnp.any(seen, axis=tuple(range(seen.ndim - 1)))
 
 
-def _shown(world, pool) -> Bool[Array, " planes"]:
+def _shown(world, pool) -> Bool[np.ndarray, " planes"]:
     """Which observation planes have a bit at the start of any level of a pool."""
     return np.asarray(_planes_shown(world, pool))
