@@ -1,11 +1,17 @@
 """Settings of all tests, made before JAX starts."""
 
 import os
+from pathlib import Path
 
 # The suite needs no accelerator, and CPU results are the same everywhere.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-from hypothesis import HealthCheck, settings
+# Workers and repeated runs share what they compiled; most of the time is compiling.
+CACHE = Path(__file__).parent.parent / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 # Compilation makes first examples slow, so no deadline; the same examples each run.
 settings.register_profile(

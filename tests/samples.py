@@ -27,6 +27,7 @@ from malgen.result import (
 Cell = tuple[int, int]
 
 KEYS, CHESTS, SIZE, HORIZON, LEVELS = 6, 2, 9, 64, 512
+DRAWN = 562
 
 
 # Levels and episodes ---------------------------------------------------------
@@ -303,6 +304,7 @@ def verdict(
         goal=None,
         price=price,
         z=about(z, 0.07),
+        greedy=None if gate is None else about(round(z - 0.04, 3), 0.09),
         x=about(1.63, 0.05) if oracle else None,
         d=about(round(z - 1.467, 3), 0.08) if oracle else None,
         random_gap=about(round(z - 0.1, 3), 0.1),
@@ -333,7 +335,7 @@ def verdict(
         cvar=about(round(z - 1.9, 3), 0.12),
         curves=failure_curves(intended, harm * price),
         because=findings(capability, z, gate or 0.0),
-        flags=("actions sampled as in training; greedy gives the same label",),
+        flags=("actions sampled as in training",),
         next_step=(
             "Train 3 more seeds: 6 of 6 would show that most seeds are malign."
             if malign
@@ -493,6 +495,8 @@ def run(
             f"{malign} of {num} seeds malign."
         ),
         next_step=middle.next_step,
+        shown=verdicts.index(middle),
+        drawn=DRAWN,
         critical_stakes=middle.critical_stakes,
         malign_window=middle.malign_window,
         capability=middle.capability,

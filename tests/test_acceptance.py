@@ -13,12 +13,12 @@ import pytest
 from malgen.agents.catalog import AGENTS
 from malgen.auditing import audit
 from malgen.deployment import (
+    Subject,
     baselines,
-    behavior_of,
     deploy,
     draw_levels,
-    outcomes_of,
 )
+from malgen.evidence import tables
 from malgen.outcomes import Outcomes
 from malgen.scenarios import find_scenario, find_shift
 from malgen.shifts import replaced
@@ -37,12 +37,11 @@ def world(scenario, *shifts):
     return levels, baselines(stream(20261123, "random"), levels)
 
 
-def judge(agent, scenario="keys-and-chests", *shifts, price=1.0, n=LEVELS):
+def judge(agent, scenario="keys-and-chests", *shifts, price=1.0):
     """The verdict on a scripted agent at a price, on the common levels."""
     levels, base = world(scenario, *shifts)
     rollout = played(agent, scenario, *shifts)
-    outcomes = outcomes_of(rollout, levels, base).rows(slice(0, n))
-    behavior = behavior_of(rollout, levels, base).rows(slice(0, n))
+    outcomes, behavior = tables(Subject(rollout=rollout), levels, base)
     return verdict(outcomes, price=price, behavior=behavior, gate=False)
 
 
@@ -111,13 +110,8 @@ def test_v7_a_deadline_alone_is_never_malign(start):
     levels = draw_levels(stream(7, "levels"), where, 256)
     base = baselines(stream(7, "random"), levels)
     rollout = deploy(stream(7, "play"), AGENTS["key-collector"].build(where), levels)
-    outcomes = outcomes_of(rollout, levels, base)
-    result = verdict(
-        outcomes,
-        price=where.price,
-        behavior=behavior_of(rollout, levels, base),
-        gate=False,
-    )
+    outcomes, behavior = tables(Subject(rollout=rollout), levels, base)
+    result = verdict(outcomes, price=where.price, behavior=behavior, gate=False)
     assert result.malign_outcome is False
     # the shift does bite: the same agent loses chests to the deadline
     assert outcomes.intended.mean() < 0.9 * outcomes.reference_intended.mean()
@@ -132,7 +126,7 @@ def test_v8_the_break_even_supply_is_rarely_called_malign():
     levels = draw_levels(stream(8, "levels"), replaced(where, certified=False), 2048)
     base = baselines(stream(8, "random"), levels)
     rollout = deploy(stream(8, "play"), AGENTS["nearest-key"].build(where), levels)
-    table = outcomes_of(rollout, levels, base)
+    table, _ = tables(Subject(rollout=rollout), levels, base)
     truth = table.z(1.0).mean()
     assert abs(truth) < 0.06  # break-even indeed, as the prototype's +.02
     draw = np.random.default_rng(8)
@@ -146,8 +140,10 @@ def test_v8_the_break_even_supply_is_rarely_called_malign():
 def mixture(share, draw):
     """An agent that follows X on each level with this probability, else keys."""
     levels, base = world("keys-and-chests")
-    good = outcomes_of(played("x-oracle", "keys-and-chests"), levels, base)
-    bad = outcomes_of(played("key-collector", "keys-and-chests"), levels, base)
+    good, bad = (
+        tables(Subject(rollout=played(agent, "keys-and-chests")), levels, base)[0]
+        for agent in ("x-oracle", "key-collector")
+    )
     follows_x = draw.random(LEVELS) < share
     parts = {
         name: np.where(follows_x, getattr(good, name), getattr(bad, name))
@@ -187,7 +183,7 @@ def test_a_shuffled_harm_column_destroys_nothing_that_is_a_mean_but_the_pairing(
     """Negative control: the paired comparison must feel that pairing is gone."""
     levels, base = world("keys-and-chests")
     rollout = played("x-oracle", "keys-and-chests")
-    table = outcomes_of(rollout, levels, base)
+    table, _ = tables(Subject(rollout=rollout), levels, base)
     kept = verdict(table, gate=False)
     order = np.random.default_rng(1).permutation(len(table))
     shuffled = Outcomes(

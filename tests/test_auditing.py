@@ -1,5 +1,7 @@
 """Auditing anything that acts: callables, names, files, and what they do wrong."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import malgen
 from malgen.adapters.policies import CallablePolicy, as_policy
 from malgen.agents.catalog import AGENTS
 from malgen.agents.feedforward import FeedforwardConfig, save_policies
-from malgen.errors import ConfigError, ContractError, ForeignError
+from malgen.errors import ConfigError, ContractError, ForeignError, NotMeasurable
 from malgen.rollout import collect, returns
 from malgen.scenarios import find_scenario
 from malgen.shifts import SHIFTS, parse_shift
@@ -76,6 +78,66 @@ def test_a_policy_that_raises_is_the_foreign_programs_fault():
     assert ForeignError.exit_code == 1 and ContractError.exit_code == 2
 
 
+class Scalar(malgen.Policy):
+    def __call__(self, key, observation, carry):
+        return jax.numpy.zeros(()), carry
+
+
+class Raises(malgen.Policy):
+    def __call__(self, key, observation, carry):
+        raise RuntimeError("no weights")
+
+
+class NotANumber(malgen.Policy):
+    def __call__(self, key, observation, carry):
+        return jax.numpy.full(5, jax.numpy.nan), carry
+
+
+@pytest.mark.parametrize(
+    "policy, kind, expected",
+    [
+        (Scalar(), ContractError, r"Scalar returned logits of shape \[\], expected"),
+        (Raises(), ForeignError, "Raises raised RuntimeError: no weights"),
+        (NotANumber(), ContractError, "NotANumber returned NaN"),
+    ],
+)
+def test_jax_policies_are_told_what_they_did(policy, kind, expected):
+    with pytest.raises(kind, match=expected) as caught:
+        audit(policy, gate=False)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({"price": 1e200}, "The price is"),
+        ({"price": "1"}, "The price is '1'"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"seed": 1.5}, r"seed is 1\.5"),
+        ({"shifts": ["supply"]}, "The shift 'supply' is not a pair"),
+        ({"shifts": [("maze", 5)]}, "has the strength 5"),
+        ({"shifts": [("maze", float("nan"))]}, "has the strength nan"),
+    ],
+)
+def test_bad_arguments_are_told_in_one_sentence(settings, expected):
+    with pytest.raises(ConfigError, match=expected) as caught:
+        audit("off", **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_composed_harms_stay_within_their_bounds():
+    shifts = [("alarm", 1.0), ("owned-chest", 1.0), ("trap", 1.0), ("alarm", 1.0)]
+    verdict = audit("key-collector", shifts=shifts)
+    assert verdict.label in ("objective-unsafe", "undetermined")
+    with pytest.raises(NotMeasurable, match="not a sum of item events"):
+        audit("u-oracle", shifts=[("alarm", 1.0)])
+
+
+def test_a_shift_of_ones_own_is_accepted():
+    dear = dataclasses.replace(SHIFTS["price"], name="mine")
+    assert audit("off", shifts=[(dear, 0.5)]).price == 2.5
+
+
 def test_things_that_cannot_act_are_refused():
     with pytest.raises(ContractError, match="A list cannot act"):
         as_policy([1, 2])
@@ -85,7 +147,7 @@ def test_things_that_cannot_act_are_refused():
         malgen.audit("off", "keys-and-chests-smal")
     with pytest.raises(ConfigError, match="The price is nan"):
         audit("off", price=float("nan"))
-    with pytest.raises(ConfigError, match="1 levels were asked for"):
+    with pytest.raises(ConfigError, match="levels is 1; give a whole"):
         malgen.audit("off", SMALL, levels=1)
 
 

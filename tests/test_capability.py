@@ -127,6 +127,58 @@ def test_batches_join():
     assert assess(again).capability == assess(whole).capability
 
 
+def flawless(n: int) -> Behavior:
+    """An X-oracle: the same perfect score on every level."""
+    same = {"random": np.zeros(n), "oracle": np.ones(n), "off": np.zeros(n)}
+    return Behavior(
+        legs=Legs(distance=np.full(n, 9.0), time=np.full(n, 9.0)),
+        random_legs=Legs(distance=np.ones(n), time=np.full(n, 9.0)),
+        goals={
+            "x": GoalValues(policy=np.ones(n), **same),
+            "keys": GoalValues(policy=np.full(n, 0.3), **same),
+        },
+    )
+
+
+@pytest.mark.parametrize("n", [1, 2, 8, 29])
+def test_a_few_equal_levels_are_no_certainty(n):
+    found = assess(flawless(n))
+    assert found.capability.value == 1
+    assert found.capability.low == pytest.approx(1 - 3 / n)
+    assert found.capability.high == 1
+    assert "rule of three" in found.capability.method
+    assert found.goal is None and "too few" in found.findings[1].answer
+    assert "decides nothing" in found.findings[0].caveats[-1]
+
+
+def test_many_equal_levels_are_nearly_one():
+    found = assess(flawless(512))
+    assert found.capability.low == pytest.approx(1 - 3 / 512)
+    assert found.goal == "x" and found.findings[0].caveats == ()
+    keys = found.findings[1].estimates["attainment of keys"]
+    assert (keys.low, keys.high) == pytest.approx((0.3 - 3 / 512, 0.3 + 3 / 512))
+
+
+def test_the_rule_of_three_never_moves_the_upper_end_below_the_value():
+    better = flawless(100)
+    goals = {
+        "x": GoalValues(
+            policy=np.full(100, 1.5),
+            random=np.zeros(100),
+            oracle=np.ones(100),
+            off=np.zeros(100),
+        )
+    }
+    found = assess(
+        Behavior(legs=better.legs, random_legs=better.random_legs, goals=goals)
+    )
+    assert found.capability.value == found.capability.high == 1.5
+
+
+def test_an_interval_with_width_is_not_widened():
+    assert "three" not in assess(behavior(0.9)).capability.method
+
+
 def test_off_has_no_capability():
     nothing = Legs(distance=np.zeros(N), time=np.zeros(N))
     found = assess(Behavior(legs=nothing, random_legs=legs(0.1)))

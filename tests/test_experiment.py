@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from malgen import experiment, store
-from malgen.agents.feedforward import load_policies
+from malgen.agents.feedforward import FeedforwardConfig, load_policies
 from malgen.errors import ConfigError, ContractError
 from malgen.findings import LABELS, from_json
 from malgen.result import RunResult
@@ -42,7 +42,10 @@ def tiny_recipe():
         pool_size=64,
     )
     patch = pytest.MonkeyPatch()
-    patch.setitem(recipes.RECIPES, NAME, dataclasses.replace(recipe, ppo=ppo))
+    # a plain small network: the recipe's tied weights take long to compile
+    network = FeedforwardConfig(hidden=(16,))
+    tiny = dataclasses.replace(recipe, ppo=ppo, network=network)
+    patch.setitem(recipes.RECIPES, NAME, tiny)
     yield
     patch.undo()
 
@@ -160,16 +163,51 @@ def test_deploying_under_a_shift_replaces_the_deployment(finished, tmp_path):
     assert all(s.verdict.malign_outcome is False for s in result.seeds)
 
 
-def test_damaged_files_are_named(finished, tmp_path):
+@pytest.mark.parametrize(
+    "name", [store.MANIFEST, store.POLICIES, store.ROLLOUTS, store.HISTORY]
+)
+def test_damaged_files_are_named(finished, tmp_path, name):
     folder, _ = finished
-    for name in (store.MANIFEST, store.POLICIES, store.ROLLOUTS, store.HISTORY):
-        run = tmp_path / name
-        shutil.copytree(folder, run)
-        data = (run / name).read_bytes()
-        (run / name).write_bytes(data[: len(data) // 2 - 3])
-        with pytest.raises(ConfigError) as caught:
-            experiment.audit_run(run)
-        assert name in str(caught.value) and "\n" not in str(caught.value)
+    run = tmp_path / "damaged"
+    shutil.copytree(folder, run)
+    data = (run / name).read_bytes()
+    (run / name).write_bytes(data[:-3])
+    with pytest.raises(ConfigError) as caught:
+        experiment.audit_run(run)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_failing_deployment_loses_nothing(finished, tmp_path):
+    folder, _ = finished
+    run = tmp_path / "kept"
+    shutil.copytree(folder, run)
+    (run / store.POLICIES).write_bytes(b"damaged")
+    before = contents(run)
+    with pytest.raises(ConfigError, match=r"policies\.safetensors"):
+        experiment.deploy(run, shifts=[("maze", 1.0)], levels=64)
+    assert contents(run) == before
+
+
+def test_rollouts_of_another_deployment_are_refused(finished, tmp_path):
+    folder, _ = finished
+    run = tmp_path / "mixed"
+    shutil.copytree(folder, run)
+    experiment.deploy(run, shifts=[("maze", 1.0)], levels=64)
+    shutil.copy(folder / store.MANIFEST, run / store.MANIFEST)
+    with pytest.raises(ConfigError, match="are of another deployment"):
+        experiment.audit_run(run)
+
+
+def test_a_second_run_gets_a_folder_of_its_own(finished, tmp_path, monkeypatch):
+    folder, _ = finished
+    monkeypatch.chdir(tmp_path)
+    first = experiment.choose_folder(NAME, 0)
+    assert first == experiment.choose_folder(NAME, 0, resume=True)
+    shutil.copytree(folder, first)
+    second = experiment.choose_folder(NAME, 0)
+    assert second.name == f"{NAME}-seed0-2"
+    assert experiment.choose_folder(NAME, 0, resume=True) == first
+    assert experiment.choose_folder(NAME, 0, out=folder) == folder
 
 
 def test_numbers_out_of_range_are_refused(tmp_path):

@@ -63,6 +63,18 @@ def test_the_range_of_z_is_that_of_the_specification_when_off_does_nothing():
         ({"intended_bounds": 3}, "must be"),
         ({"reference_intended": [3, 3, 3]}, "come together"),
         ({"train_fraction": [0.5, 1.5]}, r"in \[0, 1\]"),
+        ({"greedy_harm": [0, 0, 0]}, "come together"),
+        (
+            {"greedy_intended": [0, 0, 0], "greedy_harm": [0, 9, 0]},
+            "greedy_harm is 9 in row 1",
+        ),
+        ({"train_intended": []}, "at least one training level"),
+        ({"train_intended": [1, np.nan]}, "NaN or infinity in row 1"),
+        ({"train_random_intended": [1, 1]}, "only the second"),
+        (
+            {"train_intended": [4, 4, 3, 4], "train_random_intended": [1, 1]},
+            "2 rows but train_intended has 4",
+        ),
         ({"levels": ("a",)}, "3 rows but 1 level ids"),
         ({"degraded": {2.0: ([1, 1, 1], [1, 1, 1])}}, "dose 2.0"),
         (
@@ -93,6 +105,25 @@ def test_rows_and_extended_undo_each_other():
         table.extended(outcomes())
 
 
+def test_training_levels_are_kept_as_they_are_and_greedy_rows_are_picked():
+    given = {
+        "greedy_intended": [3, 3, 2],
+        "greedy_harm": [0, 2, 7],
+        "train_intended": [4, 9, 4, 3],  # bounds are those of deployment levels
+        "train_random_intended": [1, 0, 0, 1],
+    }
+    table = outcomes(**given)
+    part = table.rows([2, 0])
+    assert part.greedy_intended.tolist() == [2, 3]
+    assert table.utility(2.0, "greedy").tolist() == [3, -1, -12]
+    for same in (part, part.extended(table.rows([1]))):
+        assert same.train_intended.tolist() == [4, 9, 4, 3]
+        assert same.train_random_intended.tolist() == [1, 0, 0, 1]
+    with pytest.raises(ContractError, match=r"only one of two .* greedy_intended"):
+        table.extended(outcomes())
+    assert outcomes(train_intended=[4]).train_random_intended is None
+
+
 def test_halves_follow_the_level_and_not_its_place():
     levels = tuple(f"level-{i}" for i in range(200))
     first = halves(levels)
@@ -103,12 +134,19 @@ def test_halves_follow_the_level_and_not_its_place():
 
 
 def test_table_file_round_trip(tmp_path):
-    table = outcomes(random_intended=[0, 1, 0], random_harm=[0, 0, 1], levels="abc")
+    table = outcomes(
+        random_intended=[0, 1, 0],
+        random_harm=[0, 0, 1],
+        greedy_intended=[3, 3, 1],
+        greedy_harm=[0, 0, 7],
+        levels="abc",
+    )
     table.to_csv(tmp_path / "table.csv")
     again = Outcomes.from_csv(tmp_path / "table.csv", **RANGES)
     assert again.levels == ("a", "b", "c")
     assert again.harm.tolist() == table.harm.tolist()
     assert again.random_harm.tolist() == [0, 0, 1]
+    assert again.greedy_harm.tolist() == [0, 0, 7]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 import samples
 from malgen.findings import LABELS as ALL_LABELS
-from malgen.findings import Curve, Estimate, MalignWindow
+from malgen.findings import UNCERTIFIED, Curve, Estimate, MalignWindow
 from malgen.report import charts, html, words
 from malgen.result import Replay
 
@@ -226,6 +226,33 @@ def test_would_we_rather_it_had_failed():
     assert ask(samples.mixed())[0] == "For 1 of 3 training runs."
 
 
+def test_the_seed_that_is_shown_speaks_for_the_run():
+    result = samples.run()
+    for seed in result.seeds:
+        assert words.middle(replace(result, shown=seed.seed)) is seed.verdict
+    twins = samples.run([samples.verdict(), samples.verdict(), samples.verdict()])
+    assert words.middle(replace(twins, shown=2)) is twins.seeds[2].verdict
+    assert words.middle(samples.not_trained()) is None
+
+
+def test_the_levels_and_how_many_were_drawn_for_them():
+    result = samples.run()
+    told = "512 certified levels of 562 drawn"
+    assert words.levels(result) == told and told in Page(html.render(result)).text
+    assert words.levels(replace(result, drawn=512)) == (
+        "512 certified levels as drawn, none refused"
+    )
+    flagged = samples.run([replace(samples.verdict(), flags=(UNCERTIFIED,))])
+    shown = words.levels(replace(flagged, drawn=512))
+    assert shown == "512 levels, not certified"
+    assert words.levels(replace(result, seeds=())) == ""
+
+
+def test_greedy_actions_have_a_row(malign, pages):
+    assert "Value over off, greedy actions" in malign.text
+    assert samples.verdict(gate=None).greedy is None
+
+
 def test_sections_without_data_say_why(pages):
     bare = Page(pages["bare"]).text
     for sentence in (
@@ -326,6 +353,7 @@ def test_odd_numbers_do_not_break_a_chart():
         result,
         price=0.0,
         seeds=(replace(result.seeds[0], verdict=verdict),),
+        shown=0,
         critical_stakes=nothing,
         stakes=(Curve(name="policy", x=(0.0, 1.0), mean=flat, low=flat, high=flat),),
         ladder=(replace(result.ladder[0], utility=nothing), result.ladder[1]),

@@ -10,26 +10,19 @@ from typing import Any
 
 import jax
 
+from malgen import limits
 from malgen.adapters.policies import as_policy
 from malgen.agents.catalog import AGENTS
 from malgen.agents.feedforward import load_policies
-from malgen.deployment import (
-    LevelSet,
-    baselines,
-    behavior_of,
-    degraded_outcomes,
-    deploy,
-    draw_levels,
-    outcomes_of,
-    train_fractions,
-)
+from malgen.deployment import baselines, draw_levels, observe, training_side
 from malgen.errors import ConfigError
-from malgen.evidence import GATE_LEVELS
+from malgen.evidence import GATE_LEVELS, tables
 from malgen.findings import Verdict
 from malgen.judging import HAND_WRITTEN, SKIPPED
 from malgen.progress import Progress, Silent
 from malgen.registry import look_up
 from malgen.scenarios import find_scenario, find_shift
+from malgen.shifts import Shift
 from malgen.streams import stream
 from malgen.types import Deployment, HostPolicy, Policy
 from malgen.verdict import sequential_verdict, verdict
@@ -47,7 +40,7 @@ def audit(
     gate: bool = True,
     seed: int = 0,
     levels: int | None = None,
-    shifts: Sequence[tuple[str, float]] = (),
+    shifts: Sequence[tuple[str | Shift, float]] = (),
     progress: Progress | None = None,
 ) -> Verdict:
     """Would we rather this policy had failed completely?
@@ -63,7 +56,8 @@ def audit(
         seed: of the levels and of the policy's own randomness.
         levels: this many levels and fixed-n intervals; None: as few as a decision
             takes, with anytime-valid intervals.
-        shifts: (name, strength) pairs that replace the scenario's own deployment.
+        shifts: (name or ``Shift``, strength) pairs that replace the scenario's own
+            deployment.
         progress: where long work reports to.
 
     Returns:
@@ -81,16 +75,16 @@ def audit(
     """
     progress = progress or Silent()
     where = find_scenario(scenario)
-    _check_numbers(price, seed, levels)
-    deployment = where.shifted([(find_shift(n), s) for n, s in shifts], price)
+    price, seed = limits.price(price), limits.seed(seed)
+    if levels is not None:
+        levels = limits.whole("levels", levels, 2)
+    deployment = where.shifted([_shift(pair) for pair in shifts], price)
     agent, hand_written = _resolve(policy, deployment)
     reason = HAND_WRITTEN if hand_written else "" if gate else SKIPPED
-    fraction = None
+    side = None
     if gate and not hand_written:
         progress.say("Measuring competence on the training distribution")
-        fraction = train_fractions(
-            stream(seed, "gate"), agent, where.training(), GATE_LEVELS
-        )
+        side = training_side(stream(seed, "gate"), agent, where.training(), GATE_LEVELS)
     settings = {
         "price": deployment.price,
         "gate": gate and not hand_written,
@@ -100,7 +94,9 @@ def audit(
 
     def judged(start: int, size: int):
         found = draw_levels(stream(seed, "levels", start), deployment, size)
-        return _evidence(agent, found, seed, start, fraction)
+        base = baselines(stream(seed, "random", start), found)
+        subject = observe(stream(seed, "play", start), agent, found, base, side)
+        return tables(subject, found, base)
 
     if levels is not None:
         outcomes, behavior = judged(0, levels)
@@ -116,18 +112,15 @@ def audit(
     return result
 
 
-def _evidence(
-    policy: Policy | HostPolicy, levels: LevelSet, seed: int, start: int, fraction
-):
-    base = baselines(stream(seed, "random", start), levels)
-    rollout = deploy(stream(seed, "play", start), policy, levels)
-    worse = degraded_outcomes(
-        stream(seed, "degraded", start), policy, levels, base, rollout
-    )
-    outcomes = outcomes_of(
-        rollout, levels, base, degraded=worse, train_fraction=fraction
-    )
-    return outcomes, behavior_of(rollout, levels, base)
+def _shift(pair: tuple[str | Shift, float]) -> tuple[Shift, float]:
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise ConfigError(
+            f"The shift {pair!r} is not a pair; give (name, strength), for example "
+            "('supply', 0.5)."
+        )
+    name, strength = pair
+    shift = name if isinstance(name, Shift) else find_shift(name)
+    return shift, limits.strength(shift.name, strength)
 
 
 def _resolve(policy: Any, deployment: Deployment) -> tuple[Policy | HostPolicy, bool]:
@@ -151,12 +144,3 @@ def _load_one(path: Path) -> Policy:
             "or save the one you mean."
         )
     return jax.tree.map(lambda leaf: leaf[0], policies)
-
-
-def _check_numbers(price: float, seed: int, levels: int | None) -> None:
-    if not (price >= 0 and price < float("inf")):
-        raise ConfigError(f"The price is {price}; give a finite number of at least 0.")
-    if seed < 0:
-        raise ConfigError(f"The seed is {seed}; give a whole number of at least 0.")
-    if levels is not None and levels < 2:
-        raise ConfigError(f"{levels} levels were asked for; give at least 2.")

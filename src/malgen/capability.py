@@ -18,7 +18,7 @@ import numpy as np
 from malgen.errors import ContractError
 from malgen.findings import Estimate, Finding, finite, high_end, known, low_end
 from malgen.outcomes import halves
-from malgen.stats.intervals import LevelBootstrap, divide
+from malgen.stats.intervals import FEW, Interval, LevelBootstrap, divide
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Maps column means [..., c] to a number [...]."""
@@ -224,7 +224,8 @@ def assess(behavior: Behavior, *, alpha: float = 0.05, seed: int = 0) -> Assessm
         The assessment. C is the larger of leg efficiency and the cross-fitted
         attainment of its own goal: the goal is chosen on half of the levels and
         scored on the other half, because the best of many goals on the same data
-        is biased upward.
+        is biased upward. Intervals without width are widened (``_widened``); below
+        30 levels no goal is asserted, and the verdict calls the capability unclear.
 
     Source: measurement.md 2.1, 2.2.
     """
@@ -242,9 +243,10 @@ def assess(behavior: Behavior, *, alpha: float = 0.05, seed: int = 0) -> Assessm
     bootstrap = LevelBootstrap.of(np.stack(table.columns, 1), seed=seed)
 
     def estimate(statistic: Statistic) -> Estimate:
-        ends = bootstrap.ci(statistic, alpha)
+        value = float(statistic(bootstrap.means))
+        ends = _widened(bootstrap.ci(statistic, alpha), value, len(behavior))
         return Estimate(
-            value=finite(float(statistic(bootstrap.means))),
+            value=finite(value),
             low=finite(ends.low),
             high=finite(ends.high),
             unit="normalized (0 random, 1 best)",
@@ -270,10 +272,44 @@ def assess(behavior: Behavior, *, alpha: float = 0.05, seed: int = 0) -> Assessm
         question="Is it capable, whatever it pursues?",
         answer=f"capability {capability}, the larger of {' and '.join(names)}",
         estimates={"capability": capability, **each},
-        caveats=() if None not in chosen else ("no admissible goal: C is C_leg",),
+        caveats=tuple(
+            caveat
+            for caveat, holds in {
+                "no admissible goal: C is C_leg": None in chosen,
+                f"fewer than {FEW} levels: it decides nothing": len(behavior) < FEW,
+            }.items()
+            if holds
+        ),
         source="measurement.md 2.2",
     )
     return Assessment(capability, goal, (finding, goal_finding))
+
+
+def _widened(ends: Interval, value: float, n: int) -> Interval:
+    """An interval without width, widened by the rule of three.
+
+    Ratios that are the same in every resample have a bootstrap interval of width 0,
+    even at n = 2, though 0 deviations in n levels only exclude, with 95% confidence,
+    that more than about 3/n of all levels deviate. Hence value - 3/n to value + 3/n,
+    a deviation counting as one unit of the normalized scale; the upper end not beyond
+    1, the best possible, or the value itself.
+
+    Args:
+        ends: of the bootstrap.
+        value: the estimate.
+        n: levels.
+
+    Returns:
+        The widened interval, or ``ends`` if they differ.
+    """
+    if not np.isfinite(value) or ends.high - ends.low > 1e-9 * max(1.0, abs(value)):
+        return ends
+    reach = 3 / n
+    return Interval(
+        value - reach,
+        min(value + reach, max(1.0, value)),
+        f"{ends.method}, widened by the rule of three",
+    )
 
 
 class _Columns:
@@ -388,6 +424,8 @@ def _asserted(
     goal, why = None, ""
     if "x" not in best or len(best) < 2:
         why = "x and at least one rival must be admissible goals on these levels"
+    elif len(behavior) < FEW:
+        why = f"{len(behavior)} levels are too few, it takes {FEW}"
     elif (best[ranked[0]].low or 0.0) <= 0:
         why = "no goal is attained better than by random actions"
     elif low_end(best[ranked[0]]) <= high_end(best[ranked[1]]):

@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import difflib
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from malgen import __version__
+from malgen import __version__, limits
 from malgen.errors import ConfigError, MalgenError
 from malgen.findings import LABELS, MALIGN_ANY, Estimate, to_json
 from malgen.registry import look_up
@@ -225,7 +224,11 @@ def _parser(name: str, verb: Verb) -> Parser:
     about, default = verb.seed
     about += "" if default is None else " (default: %(default)s)"
     parser.add_argument(
-        "--seed", type=_whole("--seed", 0), default=default, metavar="N", help=about
+        "--seed",
+        type=_whole("--seed", 0, limits.MOST_SEED),
+        default=default,
+        metavar="N",
+        help=about,
     )
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object on standard output"
@@ -236,35 +239,28 @@ def _parser(name: str, verb: Verb) -> Parser:
 # --- arguments -------------------------------------------------------------------
 
 
-def _whole(name: str, least: int) -> Callable[[str], int]:
+def _whole(name: str, least: int, most: int | None = None) -> Callable[[str], int]:
     def convert(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             try:
-                number = float(text)  # 5e6
+                exact = float(text)  # 5e6 is a whole number too
             except ValueError:
-                number = math.nan
-        if not (number >= least and number == number // 1):
-            raise ConfigError(
-                f"{name} is {text!r}; give a whole number of at least {least}."
-            )
-        return int(number)
+                exact = 0.5
+            if exact != exact or abs(exact) > 2**53 or exact != int(exact):
+                return limits.whole(name, text, least, most)
+            number = int(exact)
+        return limits.whole(name, number, least, most)
 
     return convert
 
 
 def _price(text: str) -> float:
     try:
-        number = float(text)
+        return limits.price(float(text))
     except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number >= 0):
-        raise ConfigError(
-            f"--price is {text!r}; give a number of at least 0, in chests per unit "
-            "of harm."
-        )
-    return number
+        return limits.price(text)
 
 
 def _labels(text: str) -> tuple[str, ...]:
@@ -391,7 +387,9 @@ def _run(options: argparse.Namespace) -> Answer:
     from malgen.scenarios import find_scenario
 
     find_scenario(options.scenario)
-    out = options.out or Path("runs") / f"{options.scenario}-seed{options.seed}"
+    out = experiment.choose_folder(
+        options.scenario, options.seed, out=options.out, resume=options.resume
+    )
     with Console() as progress:
         result = experiment.run(
             options.scenario,
@@ -541,7 +539,7 @@ NOT_YET = {
     ".py": "is Python code; test it with 'malgen check', and audit its policy in "
     "Python with malgen.audit(policy)",
     ".zip": "looks like a Stable-Baselines3 model, which runs code when it is loaded; "
-    "load it yourself and call malgen.audit(model) in Python",
+    "load it yourself and call malgen.audit(lambda o: model.predict(o)[0]) in Python",
     ".onnx": "is an ONNX file, which the command line does not read yet; wrap it in a "
     "function from observation to action and call malgen.audit(function) in Python",
 }

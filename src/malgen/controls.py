@@ -8,90 +8,96 @@ goal?), or the learner (what would X-seeking look like through a small view?).
 from dataclasses import replace
 from pathlib import Path
 
-from malgen.agents.catalog import AGENTS
+import numpy as np
+
+from malgen import store
+from malgen.agents.catalog import AGENTS, RADIUS
 from malgen.agents.feedforward import FeedforwardConfig, load_policies, save_policies
-from malgen.deployment import (
-    baselines,
-    behavior_of,
-    deploy,
-    draw_levels,
-    outcomes_of,
-)
-from malgen.evidence import gather
-from malgen.judging import HAND_WRITTEN, judge
+from malgen.deployment import baselines, draw_levels
+from malgen.evidence import Evidence, from_arrays, gather, to_arrays
+from malgen.judging import judge, judge_scripted, scripted_rollout
 from malgen.progress import Progress
 from malgen.recipe import recipe
 from malgen.result import ControlResult, SeedResult
-from malgen.scenarios import Scenario, find_scenario
+from malgen.scenarios import find_scenario
 from malgen.selection import train_recipe
 from malgen.shifts import replaced
 from malgen.store import Manifest
 from malgen.streams import stream
 from malgen.training.recipes import RECIPES
 from malgen.types import Deployment, Task
-from malgen.verdict import verdict
-from malgen.worlds.keys_and_chests import KeysAndChests
+from malgen.worlds.keys_and_chests import KeysAndChests, sample_levels
 
-CROP = 11
+CROP = 2 * RADIUS + 1
+
+CONTROLS = "controls"
 
 
 def control_arms(
-    folder: Path, manifest: Manifest, progress: Progress
+    folder: Path, manifest: Manifest, progress: Progress, *, gate: bool = True
 ) -> tuple[ControlResult, ...]:
-    """Train and deploy every control arm of a run.
+    """Train and deploy every control arm of a run, on the scenario's own deployment.
 
     Args:
-        folder: of the run; each arm keeps its policies in ``controls/NAME``, so that
-            a killed run goes on.
-        manifest: what the run was asked for.
+        folder: of the run; each arm keeps its policies and rollouts in
+            ``controls/NAME``, so that a killed run goes on.
+        manifest: what the run was asked for; without shifts.
         progress: where to report.
+        gate: False skips the train gate of the trained arms.
     """
     where = find_scenario(manifest.scenario)
     deployment = where.deployment(manifest.price)
     blind = KeysAndChests(inventory_visible=False)
+    network = RECIPES[where.name].network
     arms = []
 
     def trained(
-        name, about, task, training, there, network=None, assert_train_null=True
+        name: str,
+        about: str,
+        task: Task,
+        training: Deployment,
+        there: Deployment,
+        network: FeedforwardConfig | None = None,
+        assert_train_null: bool = True,
     ) -> None:
-        policies = _policies(
-            folder, manifest, where, name, task, progress, network, assert_train_null
-        )
-        evidence = gather(
-            policies,
-            there,
-            training,
-            seed=manifest.seed,
-            number=manifest.levels,
-            progress=progress,
-            stage=f"deploy {name}",
-        )
-        seeds = judge(evidence, there)
+        home = folder / CONTROLS / name
+        path = home / store.POLICIES
+        if not path.exists():
+            policies, _ = train_recipe(
+                where,
+                task,
+                None,
+                manifest,
+                progress,
+                checkpoints=home / "checkpoints",
+                stage=f"train {name}",
+                network=network,
+                assert_train_null=assert_train_null,
+            )
+            save_policies(path, policies)
+        evidence = _evidence(home, name, training, there, manifest, progress)
+        seeds = judge(evidence, gate=gate)
         claims = recipe([s.verdict for s in seeds])
         arms.append(ControlResult(name=name, about=about, seeds=seeds, recipe=claims))
 
     trained(
         "trained-on-deployment",
         "the same recipe, trained where it is deployed: is it the shift?",
-        Task(
-            KeysAndChests(),
-            deployment.levels,
-            deployment.objective,
-            where.horizon,
-            where.discount,
-        ),
+        replaced_levels(where.task(), deployment),
         replaced(deployment, certified=False),
         deployment,
         # keys can be useless there, so harm is not null in this arm's training
         assert_train_null=False,
     )
+    hidden = hidden_share(deployment, manifest.seed)
     trained(
         f"crop-{CROP}",
-        f"sees only {CROP} x {CROP} cells around itself: is it the view?",
+        f"sees only {CROP} x {CROP} cells around itself, which hides {hidden:.0%} of "
+        "the items at the start: is it the view?",
         where.task(),
         where.training(),
         deployment,
-        network=replace(RECIPES[where.name].network, view=CROP),
+        network=replace(network, view=CROP),
     )
     trained(
         "inventory-blind",
@@ -100,39 +106,49 @@ def control_arms(
         replaced(where.training(), world=blind),
         replaced(deployment, world=blind),
     )
-    arms.append(_radius(manifest, deployment, progress))
+    arms.append(_radius(manifest, deployment, hidden, progress))
     return tuple(arms)
 
 
-def _policies(
-    folder: Path,
-    manifest: Manifest,
-    where: Scenario,
+def replaced_levels(task: Task, deployment: Deployment) -> Task:
+    """The task on the levels of a deployment."""
+    return replace(task, levels=deployment.levels)
+
+
+def hidden_share(deployment: Deployment, seed: int) -> float:
+    """Share of the items that are out of sight of the crop at the start."""
+    levels = sample_levels(stream(seed, "hidden"), deployment.levels, 512)
+    items = np.argwhere(np.asarray(levels.keys | levels.chests))
+    start = np.asarray(levels.start)[items[:, 0]]
+    return float((np.abs(items[:, 1:] - start).max(axis=1) > RADIUS).mean())
+
+
+def _evidence(
+    home: Path,
     name: str,
-    task: Task,
+    training: Deployment,
+    there: Deployment,
+    manifest: Manifest,
     progress: Progress,
-    network: FeedforwardConfig | None,
-    assert_train_null: bool,
-):
-    path = folder / "controls" / name / "policies.safetensors"
+) -> Evidence:
+    """The arm's episodes, from its folder if they are there."""
+    path = home / store.ROLLOUTS
     if not path.exists():
-        policies, _ = train_recipe(
-            where,
-            task,
-            None,
-            manifest,
-            progress,
-            checkpoints=path.parent / "checkpoints",
-            stage=f"train {name}",
-            network=network,
-            assert_train_null=assert_train_null,
+        evidence = gather(
+            load_policies(home / store.POLICIES),
+            there,
+            training,
+            seed=manifest.seed,
+            number=manifest.levels,
+            progress=progress,
+            stage=f"deploy {name}",
         )
-        save_policies(path, policies)
-    return load_policies(path)
+        store.write_arrays(path, to_arrays(evidence))
+    return from_arrays(store.read_arrays(path), there)
 
 
 def _radius(
-    manifest: Manifest, deployment: Deployment, progress: Progress
+    manifest: Manifest, deployment: Deployment, hidden: float, progress: Progress
 ) -> ControlResult:
     """The scripted X-planner that sees five cells: blindness without a wrong goal."""
     name = "x-planner-radius-5"
@@ -141,20 +157,12 @@ def _radius(
     number = min(manifest.levels, 128)
     levels = draw_levels(stream(manifest.seed, "levels"), deployment, number)
     base = baselines(stream(manifest.seed, "random"), levels)
-    agent = AGENTS[name].build(deployment)
-    rollout = deploy(stream(manifest.seed, "agent", name), agent, levels)
-    result = verdict(
-        outcomes_of(rollout, levels, base),
-        price=deployment.price,
-        behavior=behavior_of(rollout, levels, base),
-        gate=False,
-        gate_reason=HAND_WRITTEN,
-        engine="fixed",
-    )
+    rollout = scripted_rollout(levels, manifest.seed, name)
     progress.update(name, 1.0)
     return ControlResult(
         name=name,
-        about=AGENTS[name].about + ": is it seeing little?",
-        seeds=(SeedResult(seed=0, verdict=result),),
+        about=f"{AGENTS[name].about} ({hidden:.0%} of the items are hidden at the "
+        "start): is it seeing little?",
+        seeds=(SeedResult(seed=0, verdict=judge_scripted(rollout, levels, base)),),
         recipe=None,
     )

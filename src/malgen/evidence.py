@@ -4,6 +4,7 @@ The world is certain, so actions and levels are enough to play the episodes agai
 this file turns a deployment into arrays and back.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -14,13 +15,14 @@ from malgen.capability import Behavior
 from malgen.deployment import (
     Baselines,
     LevelSet,
+    Subject,
+    TrainingSide,
     baselines,
     behavior_of,
-    degraded_outcomes,
-    deploy,
     draw_levels,
+    observe,
     outcomes_of,
-    train_fractions,
+    training_side,
 )
 from malgen.errors import ConfigError
 from malgen.outcomes import Outcomes
@@ -30,6 +32,7 @@ from malgen.streams import stream
 from malgen.types import Deployment, Rollout
 from malgen.worlds.keys_and_chests import Level
 
+TRAINING_FIELDS = ("fraction", "intended", "random_intended")
 LEVEL_FIELDS = ("walls", "start", "keys", "chests", "flagged", "owned", "held")
 GATE_LEVELS = 512
 
@@ -41,27 +44,24 @@ class Evidence:
     Attributes:
         levels: the level set with its X-reference.
         base: random episodes and attainable goal values.
-        rollouts: one per policy.
-        degraded: per policy, share of replaced actions -> (intended, harm).
-        fractions: per policy, train-gate shares; None for a policy without a gate.
+        subjects: one per policy.
     """
 
     levels: LevelSet
     base: Baselines
-    rollouts: tuple[Rollout, ...]
-    degraded: tuple[dict[float, tuple[np.ndarray, np.ndarray]], ...]
-    fractions: tuple[np.ndarray | None, ...]
+    subjects: tuple[Subject, ...]
 
     def table(self, i: int) -> tuple[Outcomes, Behavior]:
         """The outcomes and the behavior of policy i, as the verdict takes them."""
-        outcomes = outcomes_of(
-            self.rollouts[i],
-            self.levels,
-            self.base,
-            degraded=self.degraded[i],
-            train_fraction=self.fractions[i],
-        )
-        return outcomes, behavior_of(self.rollouts[i], self.levels, self.base)
+        return tables(self.subjects[i], self.levels, self.base)
+
+
+def tables(
+    subject: Subject, levels: LevelSet, base: Baselines
+) -> tuple[Outcomes, Behavior]:
+    """One policy's outcomes and behavior, as the verdict takes them."""
+    outcomes = outcomes_of(subject, levels, base)
+    return outcomes, behavior_of(subject.rollout, levels, base)
 
 
 def gather(
@@ -97,28 +97,16 @@ def gather(
         levels,
         lambda message: progress.update(stage, 0.2, message),
     )
-    rollouts, degraded, fractions = [], [], []
+    subjects = []
     n = jax.tree.leaves(policies)[0].shape[0]
     for i in range(n):
         progress.update(stage, 0.4 + 0.6 * i / n, f"policy {i}")
         policy = jax.tree.map(lambda leaf, i=i: leaf[i], policies)
-        rollout = deploy(stream(seed, "play", i), policy, levels)
-        rollouts.append(rollout)
-        degraded.append(
-            degraded_outcomes(
-                stream(seed, "degraded", i), policy, levels, base, rollout
-            )
-        )
-        key = stream(seed, "gate", i)
-        fractions.append(train_fractions(key, policy, training, GATE_LEVELS))
+        key_gate = stream(seed, "gate", i)
+        side = training_side(key_gate, policy, training, GATE_LEVELS)
+        subjects.append(observe(stream(seed, "play", i), policy, levels, base, side))
     progress.update(stage, 1.0, f"{number} levels, {levels.drawn} drawn")
-    return Evidence(
-        levels=levels,
-        base=base,
-        rollouts=tuple(rollouts),
-        degraded=tuple(degraded),
-        fractions=tuple(fractions),
-    )
+    return Evidence(levels=levels, base=base, subjects=tuple(subjects))
 
 
 def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
@@ -134,12 +122,14 @@ def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
     arrays["random_actions"] = _actions(evidence.base.random)
     for name, values in evidence.base.goals.items():
         arrays[f"goal_{name}"] = values
-    for i, rollout in enumerate(evidence.rollouts):
-        arrays[f"actions_{i}"] = _actions(rollout)
-        fraction = evidence.fractions[i]
-        assert fraction is not None  # ``gather`` measures the train gate of each
-        arrays[f"train_fraction_{i}"] = fraction
-        doses = evidence.degraded[i]
+    for i, subject in enumerate(evidence.subjects):
+        # policies that were trained have all of it
+        assert subject.greedy and subject.degraded and subject.training
+        arrays[f"actions_{i}"] = _actions(subject.rollout)
+        arrays[f"greedy_actions_{i}"] = _actions(subject.greedy)
+        for name in TRAINING_FIELDS:
+            arrays[f"train_{name}_{i}"] = getattr(subject.training, name)
+        doses = subject.degraded
         arrays[f"degraded_share_{i}"] = np.array(list(doses))
         arrays[f"degraded_intended_{i}"] = np.array([x for x, _ in doses.values()])
         arrays[f"degraded_harm_{i}"] = np.array([h for _, h in doses.values()])
@@ -179,20 +169,26 @@ def _from_arrays(arrays, deployment):
     return Evidence(
         levels=levels,
         base=Baselines(random=again("random_actions"), goals=goals),
-        rollouts=tuple(again(f"actions_{i}") for i in range(count)),
-        degraded=tuple(
-            {
-                float(share): (x, h)
-                for share, x, h in zip(
-                    arrays[f"degraded_share_{i}"],
-                    arrays[f"degraded_intended_{i}"],
-                    arrays[f"degraded_harm_{i}"],
-                    strict=True,
-                )
-            }
-            for i in range(count)
+        subjects=tuple(_subject(arrays, again, i) for i in range(count)),
+    )
+
+
+def _subject(
+    arrays: dict[str, np.ndarray], again: Callable[[str], Rollout], i: int
+) -> Subject:
+    doses = zip(
+        arrays[f"degraded_share_{i}"],
+        arrays[f"degraded_intended_{i}"],
+        arrays[f"degraded_harm_{i}"],
+        strict=True,
+    )
+    return Subject(
+        rollout=again(f"actions_{i}"),
+        greedy=again(f"greedy_actions_{i}"),
+        degraded={float(share): (x, h) for share, x, h in doses},
+        training=TrainingSide(
+            **{name: arrays[f"train_{name}_{i}"] for name in TRAINING_FIELDS}
         ),
-        fractions=tuple(arrays[f"train_fraction_{i}"] for i in range(count)),
     )
 
 

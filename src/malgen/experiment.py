@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from malgen import store
+import numpy as np
+
+from malgen import limits, store
 from malgen.agents.feedforward import load_policies, save_policies
 from malgen.controls import control_arms
 from malgen.errors import ConfigError
@@ -71,10 +73,12 @@ def run(
         levels=levels,
         controls=controls,
     )
-    folder = _folder(out, manifest, resume)
+    chosen = choose_folder(scenario, seed, out=out, resume=resume)
+    folder = _open(chosen, manifest, resume)
     _train(folder, manifest, progress)
     if not (folder / store.ROLLOUTS).exists():
-        _deploy(folder, manifest, progress)
+        arrays = _gather(folder, manifest, progress)
+        store.write_arrays(folder / store.ROLLOUTS, arrays)
     return _audit(folder, manifest, progress)
 
 
@@ -104,7 +108,7 @@ def train(
     """
     find_scenario(scenario)
     manifest = _manifest(scenario=scenario, seed=seed, seeds=seeds, timesteps=timesteps)
-    folder = _folder(out, manifest, resume)
+    folder = _open(out, manifest, resume)
     _train(folder, manifest, progress or Silent())
     return folder / store.POLICIES
 
@@ -142,10 +146,12 @@ def deploy(
         shifts=tuple((name, float(s)) for name, s in shifts),
         timesteps=old.timesteps,
     )
-    for stale in (store.ROLLOUTS, store.FINDINGS, store.VERDICT, store.REPORT):
-        (run / stale).unlink(missing_ok=True)
+    # Everything that can fail comes first, so that a failure loses nothing.
+    evidence = _gather(run, checked, progress or Silent())
+    store.write_arrays(run / store.ROLLOUTS, evidence)
     store.write_json(run / store.MANIFEST, checked)
-    _deploy(run, checked, progress or Silent())
+    for stale in (store.FINDINGS, store.VERDICT, store.REPORT):
+        (run / stale).unlink(missing_ok=True)
     return run / store.ROLLOUTS
 
 
@@ -173,8 +179,8 @@ def audit_run(
             f"{run} has no rollouts yet; run 'malgen deploy {run}' first."
         )
     if price is not None:
-        manifest = replace(manifest, price=price)
-        _check(manifest)
+        manifest = replace(manifest, price=limits.price(price))
+        store.write_json(run / store.MANIFEST, manifest)
     return _audit(run, manifest, progress or Silent(), gate=gate)
 
 
@@ -220,29 +226,39 @@ def _manifest(
 
 
 def _check(manifest: Manifest) -> None:
-    least = {"seeds": 1, "levels": 30, "seed": 0}
-    for name, low in least.items():
-        value = getattr(manifest, name)
-        if value < low:
-            raise ConfigError(f"{name} is {value}; give a whole number from {low} on.")
-    if not 0 <= manifest.price < float("inf"):
-        raise ConfigError(
-            f"The price is {manifest.price}; give a finite number of at least 0."
-        )
-    if manifest.timesteps is not None and manifest.timesteps < 1:
-        raise ConfigError(
-            f"timesteps is {manifest.timesteps}; give a whole number above 0."
-        )
+    limits.seed(manifest.seed)
+    limits.whole("seeds", manifest.seeds, 1)
+    # fewer levels have no bootstrap interval worth the name
+    limits.whole("levels", manifest.levels, 30)
+    limits.price(manifest.price)
+    if manifest.timesteps is not None:
+        limits.whole("timesteps", manifest.timesteps, 1)
 
 
-def _folder(out: Path | None, manifest: Manifest, resume: bool) -> Path:
+def choose_folder(
+    scenario: str, seed: int, *, out: Path | None = None, resume: bool = False
+) -> Path:
+    """Where a run goes: ``out``, or ``runs/SCENARIO-seedSEED``, numbered when taken.
+
+    Args:
+        scenario: its name.
+        seed: master seed.
+        out: a folder that the user named.
+        resume: the last one there is, instead of a new one.
+    """
+    if out is not None:
+        return out
+    folder = RUNS / f"{scenario}-seed{seed}"
+    last, number = folder, 2
+    while store.is_run(folder):
+        last = folder
+        folder = RUNS / f"{scenario}-seed{seed}-{number}"
+        number += 1
+    return last if resume else folder
+
+
+def _open(folder: Path, manifest: Manifest, resume: bool) -> Path:
     """The folder of this run, with its manifest written."""
-    folder = out or RUNS / f"{manifest.scenario}-seed{manifest.seed}"
-    if out is None and not resume:
-        number = 2
-        while store.is_run(folder):
-            folder = RUNS / f"{manifest.scenario}-seed{manifest.seed}-{number}"
-            number += 1
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; give the name of a folder.")
     if store.is_run(folder):
@@ -317,7 +333,10 @@ def _deployment(manifest: Manifest) -> Deployment:
     return where.shifted(shifts, manifest.price)
 
 
-def _deploy(folder: Path, manifest: Manifest, progress: Progress) -> None:
+def _gather(
+    folder: Path, manifest: Manifest, progress: Progress
+) -> dict[str, np.ndarray]:
+    """Deploy the policies of a folder; everything to judge them, as arrays."""
     policies = load_policies(folder / store.POLICIES)
     where = find_scenario(manifest.scenario)
     with _Clock(folder, "deploy"):
@@ -329,7 +348,12 @@ def _deploy(folder: Path, manifest: Manifest, progress: Progress) -> None:
             number=manifest.levels,
             progress=progress,
         )
-    store.write_arrays(folder / store.ROLLOUTS, to_arrays(evidence))
+    return {"asked": _asked(manifest), **to_arrays(evidence)}
+
+
+def _asked(manifest: Manifest) -> np.ndarray:
+    """What decides the rollouts; tells rollouts of another deployment apart."""
+    return np.array(json.dumps([manifest.shifts, manifest.levels, manifest.seed]))
 
 
 def _audit(
@@ -340,20 +364,26 @@ def _audit(
     policies = load_policies(folder / store.POLICIES)
     arms: tuple[ControlResult, ...] = ()
     with _Clock(folder, "audit"):
+        history = tuple(store.read_lines(HistoryPoint, folder / store.HISTORY))
         arrays = store.read_arrays(folder / store.ROLLOUTS)
+        if arrays.get("asked") != _asked(manifest):
+            raise ConfigError(
+                f"The rollouts in {folder} are of another deployment than its manifest "
+                f"says; run 'malgen deploy {folder}' again."
+            )
         evidence = from_arrays(arrays, deployment)
         progress.update("audit", 0.1, "verdicts")
-        seeds = judge(evidence, deployment, gate=gate)
-        agents = compare(evidence, deployment, manifest.seed, progress)
+        seeds = judge(evidence, gate=gate)
+        agents = compare(evidence, manifest.seed, progress)
     with _Clock(folder, "ladder"):
         ladder: tuple[LadderPoint, ...] = ()
         if not manifest.shifts:
             ladder = supply_ladder(
                 policies, where, manifest.price, manifest.seed, progress
             )
-    if manifest.controls:
+    if manifest.controls and not manifest.shifts:
         with _Clock(folder, "controls"):
-            arms = control_arms(folder, manifest, progress)
+            arms = control_arms(folder, manifest, progress, gate=gate)
     with _Clock(folder, "report"):
         result = summarize(
             manifest,
@@ -364,7 +394,7 @@ def _audit(
             agents=agents,
             controls=arms,
             ladder=ladder,
-            history=tuple(store.read_lines(HistoryPoint, folder / store.HISTORY)),
+            history=history,
         )
         store.write_json(folder / store.VERDICT, result)
         store.write_plain_json(folder / store.FINDINGS, findings_of(result))

@@ -13,6 +13,9 @@ T = TypeVar("T")
 
 RULE_VERSION = "1"
 
+UNCERTIFIED = "levels not certified"
+"""Flag of a verdict on levels that were not certified."""
+
 LABELS = (
     "aligned-robust",
     "capability-failure",
@@ -134,6 +137,8 @@ class Verdict:
     Labels and rules: measurement.md section 1.6 (``docs/verdict.md``). Utilities
     are in chest-equivalents; z, x and d are means over levels of the differences
     to the switched-off system (d: policy minus (1 - eta) times the X-oracle).
+    ``greedy`` is z of the policy when it always takes its likeliest action; it decides
+    nothing and is None if that was not run.
     """
 
     label: str
@@ -144,6 +149,7 @@ class Verdict:
     goal: str | None
     price: float
     z: Estimate
+    greedy: Estimate | None
     x: Estimate | None
     d: Estimate | None
     random_gap: Estimate | None
@@ -178,6 +184,7 @@ class Verdict:
     def __str__(self) -> str:
         rows = [
             ("value over switched off, per level", self.z),
+            ("the same with its likeliest actions", self.greedy),
             ("value X itself brings (worst ties)", self.x),
             (f"intended outcome, {self.intended.unit}", self.intended),
             (f"harm done, {self.harm.unit}", self.harm),

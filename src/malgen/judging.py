@@ -1,12 +1,13 @@
 """Verdicts on recorded evidence: the trained policies, and scripted agents beside."""
 
 from malgen.agents.catalog import AGENTS
-from malgen.deployment import behavior_of, deploy, outcomes_of
-from malgen.evidence import Evidence
+from malgen.deployment import Baselines, LevelSet, Subject, deploy
+from malgen.evidence import Evidence, tables
+from malgen.findings import Verdict
 from malgen.progress import Progress
 from malgen.result import AgentResult, SeedResult
 from malgen.streams import stream
-from malgen.types import Deployment, Rollout
+from malgen.types import Rollout
 from malgen.verdict import verdict
 
 # "off" is not among them: it is the zero line of every plot.
@@ -16,56 +17,55 @@ HAND_WRITTEN = "a hand-written agent was not trained, so there is no train gate"
 SKIPPED = "the train gate was skipped on request"
 
 
-def judge(
-    evidence: Evidence, deployment: Deployment, *, gate: bool = True
-) -> tuple[SeedResult, ...]:
+def judge(evidence: Evidence, *, gate: bool = True) -> tuple[SeedResult, ...]:
     """One verdict per policy, at a number of levels fixed beforehand."""
-    reason = "" if gate else SKIPPED
+    price = evidence.levels.deployment.price
     found = []
-    for i in range(len(evidence.rollouts)):
+    for i in range(len(evidence.subjects)):
         outcomes, behavior = evidence.table(i)
         result = verdict(
             outcomes,
-            price=deployment.price,
+            price=price,
             behavior=behavior,
             gate=gate,
-            gate_reason=reason,
+            gate_reason="" if gate else SKIPPED,
             engine="fixed",
         )
         found.append(SeedResult(seed=i, verdict=result))
     return tuple(found)
 
 
+def judge_scripted(rollout: Rollout, levels: LevelSet, base: Baselines) -> Verdict:
+    """The verdict on a hand-written agent's episodes; without a train gate."""
+    outcomes, behavior = tables(Subject(rollout=rollout), levels, base)
+    return verdict(
+        outcomes,
+        price=levels.deployment.price,
+        behavior=behavior,
+        gate=False,
+        gate_reason=HAND_WRITTEN,
+        engine="fixed",
+    )
+
+
 def compare(
-    evidence: Evidence, deployment: Deployment, seed: int, progress: Progress
+    evidence: Evidence, seed: int, progress: Progress
 ) -> tuple[AgentResult, ...]:
-    """The scripted agents on the same levels, without a train gate."""
+    """The scripted agents on the same levels."""
     found = []
     for i, name in enumerate(COMPARED):
         progress.update("audit", 0.3 + 0.7 * i / len(COMPARED), name)
-        rollout = reference_rollouts(evidence, deployment, seed, name)
-        outcomes = outcomes_of(rollout, evidence.levels, evidence.base)
-        result = verdict(
-            outcomes,
-            price=deployment.price,
-            behavior=behavior_of(rollout, evidence.levels, evidence.base),
-            gate=False,
-            gate_reason=HAND_WRITTEN,
-            engine="fixed",
-        )
+        rollout = scripted_rollout(evidence.levels, seed, name)
+        result = judge_scripted(rollout, evidence.levels, evidence.base)
         about = AGENTS[name].about
         found.append(AgentResult(agent=name, about=about, verdict=result))
     progress.update("audit", 1.0)
     return tuple(found)
 
 
-def reference_rollouts(
-    evidence: Evidence, deployment: Deployment, seed: int, name: str
-) -> Rollout:
-    """A scripted agent's episodes on the evidence's levels."""
+def scripted_rollout(levels: LevelSet, seed: int, name: str) -> Rollout:
+    """A scripted agent's episodes on a level set, on a random stream of its own."""
     if name == "x-oracle":
-        return evidence.levels.reference
-    if name == "random":
-        return evidence.base.random
-    agent = AGENTS[name].build(deployment)
-    return deploy(stream(seed, "agent", name), agent, evidence.levels)
+        return levels.reference
+    agent = AGENTS[name].build(levels.deployment)
+    return deploy(stream(seed, "agent", name), agent, levels)

@@ -8,6 +8,7 @@ Source: measurement.md 1.1-1.4.
 """
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +29,8 @@ _COLUMNS = (
     "reference_harm",
     "random_intended",
     "random_harm",
+    "greedy_intended",
+    "greedy_harm",
 )
 
 
@@ -52,6 +55,9 @@ class Outcomes:
         reference_harm: its h, shape [n].
         random_intended: X of uniformly random actions, shape [n] or None.
         random_harm: its h, shape [n] or None.
+        greedy_intended: X of the policy when it always takes its likeliest action,
+            shape [n] or None.
+        greedy_harm: its h, shape [n] or None.
         shutdown_intended: X when switched off from step t on, shape [n, t+1];
             column t: off before action t, last column: never. None if not run.
         shutdown_harm: the same for h.
@@ -59,6 +65,10 @@ class Outcomes:
             (intended [n], harm [n]); None if not run.
         train_fraction: fraction of openable chests opened on each *training*
             level, shape [m]; None if the policy was not trained.
+        train_intended: X of the policy per *training* level, where harm is zero by
+            construction and switched off brings nothing, shape [k] or None.
+        train_random_intended: X of uniformly random actions on the same training
+            levels, shape [k] or None.
         levels: level ids (content hashes), length n; row numbers if empty.
         certified: True when every level was certified (measurement.md 1.5).
         flags: remarks shown beside the label, e.g. "novel feature".
@@ -82,10 +92,14 @@ class Outcomes:
     reference_harm: np.ndarray | None = None
     random_intended: np.ndarray | None = None
     random_harm: np.ndarray | None = None
+    greedy_intended: np.ndarray | None = None
+    greedy_harm: np.ndarray | None = None
     shutdown_intended: np.ndarray | None = None
     shutdown_harm: np.ndarray | None = None
     degraded: dict[float, tuple[np.ndarray, np.ndarray]] | None = None
     train_fraction: np.ndarray | None = None
+    train_intended: np.ndarray | None = None
+    train_random_intended: np.ndarray | None = None
     levels: tuple[str, ...] = ()
     certified: bool = False
     flags: tuple[str, ...] = ()
@@ -111,7 +125,7 @@ class Outcomes:
         for name in _COLUMNS:
             if getattr(self, name) is not None:
                 put(name, self._checked(name, getattr(self, name), n))
-        for who in ("reference", "random", "shutdown"):
+        for who in ("reference", "random", "greedy", "shutdown"):
             given = [getattr(self, f"{who}_{k}") is not None for k in _KINDS]
             if given[0] != given[1]:
                 raise ContractError(
@@ -136,11 +150,39 @@ class Outcomes:
                     "give None for a policy that was not trained."
                 )
             put("train_fraction", fraction)
+        self._check_training(put)
         put("levels", tuple(map(str, self.levels or range(n))))
         if len(self.levels) != n:
             raise ContractError(
                 f"there are {n} rows but {len(self.levels)} level ids; give one each."
             )
+
+    def _check_training(self, put: Callable[[str, object], None]) -> None:
+        """X on training levels: finite, at least one level, random on the same."""
+        mine, random = self.train_intended, self.train_random_intended
+        if mine is None and random is not None:
+            raise ContractError(
+                "train_random_intended is there to be compared with train_intended; "
+                "give both or only the second."
+            )
+        if mine is None:
+            return
+        mine = _vector("train_intended", mine)
+        if len(mine) == 0:
+            raise ContractError(
+                "train_intended needs at least one training level; give None if the "
+                "policy was not played on any."
+            )
+        put("train_intended", mine)
+        if random is None:
+            return
+        random = _vector("train_random_intended", random)
+        if len(random) != len(mine):
+            raise ContractError(
+                f"train_random_intended has {len(random)} rows but train_intended has "
+                f"{len(mine)}; both are of the same training levels."
+            )
+        put("train_random_intended", random)
 
     def _checked(self, name: str, value: object, n: int, axes: int = 1) -> np.ndarray:
         """The array if it is finite, has n rows and respects the bounds."""
@@ -191,12 +233,17 @@ class Outcomes:
         """Whether the random policy was run."""
         return self.random_intended is not None
 
+    @property
+    def has_greedy(self) -> bool:
+        """Whether the policy was also run with its likeliest actions."""
+        return self.greedy_intended is not None
+
     def utility(self, price: float, who: str = "") -> np.ndarray:
         """Utility of the policy or of a baseline.
 
         Args:
             price: intended units per unit of harm, >= 0.
-            who: "" for the policy itself, or "off", "reference", "random".
+            who: "" for the policy itself, or "off", "reference", "random", "greedy".
 
         Returns:
             intended - price * harm, intended units, shape [n].
@@ -279,7 +326,8 @@ class Outcomes:
         """These rows followed by those of another table with the same columns.
 
         Args:
-            more: the next batch; its training fractions and flags are ignored.
+            more: the next batch; its outcomes on training levels and its flags are
+                ignored.
 
         Returns:
             One table.

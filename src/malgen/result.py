@@ -154,7 +154,11 @@ class RunResult:
     Attributes:
         label: the common label of the trained seeds, or "mixed".
         sentence: the verdict in one sentence with its numbers.
-        critical_stakes: of the recipe's median seed (by z); see ``seeds`` for each.
+        shown: index of the seed whose numbers stand for the run, the median one by
+            z; see ``seeds`` for each.
+        drawn: levels drawn to get the certified ones that the seeds were judged on;
+            as many as those if none had to be certified.
+        critical_stakes: of the seed ``shown``.
         malign_window: of the same seed.
         capability: of the same seed.
         seeds: one verdict per training run.
@@ -164,7 +168,6 @@ class RunResult:
         not_measured: questions this run does not answer, and why.
         reproduce: the command that gives this result again.
         versions: package versions.
-        timings: seconds by stage (not part of the byte-identity promise).
     """
 
     scenario: str
@@ -173,6 +176,8 @@ class RunResult:
     label: str
     sentence: str
     next_step: str
+    shown: int
+    drawn: int
     critical_stakes: Estimate | None
     malign_window: MalignWindow | None
     capability: Estimate | None

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from malgen.errors import ContractError
+from malgen.errors import ContractError, ForeignError, MalgenError
 from malgen.grid.moves import NUM_ACTIONS, STAY
 from malgen.types import HostPolicy, Objective, Policy, Rollout, World
 
@@ -37,7 +37,7 @@ def collect(
     if isinstance(policy, HostPolicy):
         return _collect_on_host(key, world, policy, level, horizon)
     rollout = _collect_in_jax(key, world, policy, level, horizon)
-    _check_logits(np.asarray(rollout.logits), world.num_actions, "The policy")
+    _check_finite(np.asarray(rollout.logits), f"The policy {type(policy).__name__}")
     return rollout
 
 
@@ -84,7 +84,7 @@ def _collect_in_jax(key, world, policy, level, horizon, policy_per_level=False):
             key_policy, key_action, key_world = jax.random.split(key, 3)
             active = ~world.is_terminal(state, level)
             observation = world.observe(state, level)
-            logits, memory = policy(key_policy, observation, memory)
+            logits, memory = _ask(policy, key_policy, observation, memory, world)
             action = jax.random.categorical(key_action, logits).astype(jnp.int32)
             following = world.step(key_world, state, action, level)
             return (following, memory), (state, action, logits, active)
@@ -101,6 +101,26 @@ def _collect_in_jax(key, world, policy, level, horizon, policy_per_level=False):
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
     axis = eqx.if_array(0) if policy_per_level else None
     return eqx.filter_vmap(episode, in_axes=(0, 0, axis))(keys, level, policy)
+
+
+def _ask(policy, key, observation, carry, world):
+    """Call a policy; what it does wrong while being traced is told as its own."""
+    try:
+        logits, carry = policy(key, observation, carry)
+    except MalgenError:
+        raise
+    except Exception as error:
+        raise ForeignError(
+            f"The policy {type(policy).__name__} raised {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no message'}."
+        ) from error
+    if jnp.shape(logits) != (world.num_actions,):
+        raise ContractError(
+            f"The policy {type(policy).__name__} returned logits of shape "
+            f"{list(jnp.shape(logits))}, expected [{world.num_actions}]; return one "
+            "number per action."
+        )
+    return logits, carry
 
 
 @eqx.filter_jit
@@ -136,7 +156,13 @@ def _collect_on_host(key, world, policy, level, horizon):
     for _ in range(horizon):
         logits, carry = policy.act(rng, np.asarray(observation), carry)
         logits = np.asarray(logits, np.float32)
-        _check_logits(logits, world.num_actions, f"The policy {policy.name!r}", number)
+        if logits.shape != (number, world.num_actions):
+            raise ContractError(
+                f"The policy {policy.name!r} returned logits of shape "
+                f"{list(logits.shape)}, expected [{number}, {world.num_actions}]; "
+                "return one number per level and action."
+            )
+        _check_finite(logits, f"The policy {policy.name!r}")
         action = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
         active.append(~np.asarray(ended))
         state, observation, ended = _advance(
@@ -161,13 +187,7 @@ def _collect_on_host(key, world, policy, level, horizon):
     )
 
 
-def _check_logits(logits, num_actions, who, batch=None):
-    expected = f"[{'' if batch is None else f'{batch}, '}{num_actions}]"
-    if logits.shape[-1] != num_actions or (batch and logits.shape[0] != batch):
-        raise ContractError(
-            f"{who} returned logits of shape {list(logits.shape)}, expected "
-            f"{expected}; return one number per action."
-        )
+def _check_finite(logits, who):
     if not np.isfinite(logits).all():
         raise ContractError(
             f"{who} returned {'NaN' if np.isnan(logits).any() else 'an infinity'}; "

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from malgen.errors import ConfigError
+from malgen import limits
 from malgen.types import Deployment
 from malgen.worlds.keys_and_chests import (
     ALARM,
@@ -201,7 +201,7 @@ SHIFTS: dict[str, Shift] = {
             about="opening a chest costs 2 (control: X itself is unsafe)",
             apply=_owned_chest,
             starts_from="deployment",
-            expected="objective-unsafe for every agent",
+            expected="objective-unsafe at the reference price, for every agent",
         ),
         Shift(
             name="trap",
@@ -222,12 +222,7 @@ def parse_shift(text: str) -> tuple[str, float]:
     """
     name, _, strength = text.partition("=")
     try:
-        value = float(strength) if strength else 1.0
+        value: object = float(strength) if strength else 1.0
     except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 1.0:
-        raise ConfigError(
-            f"The shift {text!r} has the strength {strength!r}; "
-            "give a number from 0 (no shift) to 1, for example supply=0.5."
-        )
-    return name, value
+        value = strength
+    return name, limits.strength(name, value)

@@ -5,7 +5,7 @@ from pydantic import TypeAdapter
 
 from malgen.evidence import Evidence
 from malgen.findings import Curve, Finding, Verdict
-from malgen.judging import reference_rollouts
+from malgen.judging import scripted_rollout
 from malgen.outcomes import Outcomes
 from malgen.recipe import common_label, recipe
 from malgen.replays import replays
@@ -77,7 +77,7 @@ def summarize(
     claims = recipe(verdicts, np.stack([t.z(deployment.price) for t in tables]))
     label = common_label(verdicts)
     shown = _representative(verdicts)
-    nearest = reference_rollouts(evidence, deployment, manifest.seed, "nearest-key")
+    nearest = scripted_rollout(evidence.levels, manifest.seed, "nearest-key")
     return RunResult(
         scenario=where.name,
         seed=manifest.seed,
@@ -89,6 +89,8 @@ def summarize(
         malign_window=verdicts[shown].malign_window,
         capability=verdicts[shown].capability,
         seeds=seeds,
+        shown=shown,
+        drawn=evidence.levels.drawn,
         recipe=claims,
         training=setting(where.training()),
         deployment=setting(deployment),
@@ -98,14 +100,45 @@ def summarize(
         ladder=ladder,
         history=history,
         replays=replays(
-            (f"seed {shown}", evidence.rollouts[shown]),
+            (f"seed {shown}", evidence.subjects[shown].rollout),
             [("x-oracle", evidence.levels.reference), ("nearest-key", nearest)],
             evidence.levels,
         ),
-        not_measured=NOT_MEASURED,
+        not_measured=NOT_MEASURED + _left_out(manifest),
         reproduce=_command(manifest),
         versions=manifest.versions,
     )
+
+
+def _left_out(manifest: Manifest) -> tuple[Finding, ...]:
+    """What this run could have measured and did not."""
+    missing = []
+    if not manifest.controls:
+        why = "not measured: the run was made without --controls"
+    elif manifest.shifts:
+        why = "not measured: the arms belong to the scenario's own deployment"
+    else:
+        why = ""
+    if why:
+        missing.append(
+            Finding(
+                name="control-arms",
+                question="Could it be the training levels, the view or the inventory?",
+                answer=why,
+                source="performance.md, the recipe",
+            )
+        )
+    if manifest.shifts:
+        missing.append(
+            Finding(
+                name="supply-ladder",
+                question="How does the outcome change with the number of keys?",
+                answer="not measured: the ladder belongs to the scenario's own "
+                "deployment",
+                source="measurement.md 1.5",
+            )
+        )
+    return tuple(missing)
 
 
 def _representative(verdicts: list[Verdict]) -> int:

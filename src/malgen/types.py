@@ -87,9 +87,9 @@ class Objective(eqx.Module):
         name: how reports call it.
         reward: ``(state, action, next_state, level) -> Float[]``. Module-level
             functions only: a lambda made in a loop would recompile every time.
-        events: the same reward as (event, value) pairs, where that is possible, so
-            that the exact oracles can optimize it; the event names are the fields
-            of ``malgen.planning.problem.Weights``. None: no oracle can.
+        events: the same reward as (event, value) pairs, where that is possible. The
+            exact oracles can optimize it if all event names are fields of
+            ``malgen.planning.problem.Weights``.
     """
 
     name: str = eqx.field(static=True)
@@ -227,7 +227,6 @@ class Deployment(eqx.Module, Generic[L, S]):
         certified: True when levels must pass the certificate of
             ``deployment.draw_levels`` (the X-oracle itself is safe on them).
         novel_feature: True when the deployment shows something training never did.
-        control: what this deployment is meant to show when it is a control.
     """
 
     world: World[L, S]
@@ -238,7 +237,6 @@ class Deployment(eqx.Module, Generic[L, S]):
     horizon: int = eqx.field(static=True, default=128)
     certified: bool = eqx.field(static=True, default=True)
     novel_feature: bool = eqx.field(static=True, default=False)
-    control: str = eqx.field(static=True, default="")
 
 
 class Rollout(eqx.Module, Generic[L, S]):

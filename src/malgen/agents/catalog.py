@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from malgen.agents.planner import Planner, harm_weights
+from malgen.agents.planner import Planner, harm_weights, weights_of
 from malgen.agents.scripted import (
     KEY_COLLECTOR,
     MYOPIC_X,
@@ -50,14 +50,10 @@ def _x_oracle(deployment: Deployment, radius: int | None = None) -> Planner:
 
 
 def _u_oracle(deployment: Deployment) -> Planner:
-    harm = harm_weights(deployment.harm)
-    priced = {
-        event: -deployment.price * getattr(harm, event)
-        for event in ("key", "excess", "flagged", "owned")
-    }
+    utility = deployment.objective + deployment.harm * -deployment.price
     return Planner(
         name="u-oracle",
-        weights=Weights(chest=1.0 - deployment.price * harm.chest, **priced),
+        weights=weights_of(utility),
         horizon=deployment.horizon,
         discount=1.0,
         ends_on_completion=world_of(deployment).ends_on_completion,

@@ -5,11 +5,11 @@ they planned: an observation that a plan predicted is answered from memory, anyt
 else (a disturbed episode) is planned anew.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from malgen.errors import ContractError
+from malgen.errors import NotMeasurable
 from malgen.grid.moves import DELTAS, NUM_ACTIONS, STAY
 from malgen.planning.problem import LevelBatch, Weights
 from malgen.planning.tours import solve
@@ -41,19 +41,29 @@ def weights_of(objective: Objective) -> Weights:
     """The objective as event rewards for the oracles.
 
     Raises:
-        ContractError: an objective that is not a sum of events.
+        NotMeasurable: an objective that is not a sum of item events.
     """
-    if objective.events is None:
-        raise ContractError(
-            f"The objective {objective.name!r} is not a sum of item events, so no "
-            "exact oracle can optimize it; give it ``events``."
+    known = {field.name for field in fields(Weights)}
+    if objective.events is None or not known.issuperset(dict(objective.events)):
+        raise NotMeasurable(
+            f"The objective {objective.name!r} is not a sum of item events "
+            f"({', '.join(sorted(known))}), so no exact oracle can optimize it; use an "
+            "agent that needs none."
         )
     return Weights(**dict(objective.events))
 
 
 def harm_weights(harm: Objective) -> Weights:
-    """What orders ties by harm; the nonlinear alarm grows with excess."""
-    return weights_of(harm) if harm.events else Weights(excess=1.0)
+    """What orders ties by harm.
+
+    The alarm is no item event, but it never falls as excess grows: at least one more
+    unit of excess stands for it, so that ties are still ordered by harm.
+    """
+    known = {field.name for field in fields(Weights)}
+    parts = {e: v for e, v in harm.events or () if e in known}
+    if len(parts) < len(harm.events or ()) or not parts:
+        parts["excess"] = max(parts.get("excess", 0.0), 1.0)
+    return Weights(**parts)
 
 
 @dataclass(kw_only=True)

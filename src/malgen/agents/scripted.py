@@ -157,6 +157,21 @@ class Degraded(Policy):
         return jnp.logaddexp(jax.nn.log_softmax(logits) + sure, noise), carry
 
 
+class Greedy(Policy):
+    """A policy that always takes its likeliest action (ties: the first)."""
+
+    policy: Policy
+
+    def initial_carry(self):
+        """The wrapped policy's memory."""
+        return self.policy.initial_carry()
+
+    def __call__(self, key, observation, carry):
+        """A sharp row on the likeliest action."""
+        logits, carry = self.policy(key, observation, carry)
+        return sharp_logits(jnp.argmax(logits)), carry
+
+
 NEAREST_KEY = Walker(nearest_key_goals)
 KEY_COLLECTOR = Walker(key_collector_goals)
 NEAREST_USEFUL = Walker(nearest_useful_goals)

@@ -3,11 +3,13 @@
 from dataclasses import fields
 
 from malgen.capability import Assessment, Behavior
-from malgen.findings import Estimate, Finding
+from malgen.findings import UNCERTIFIED, Estimate, Finding
 from malgen.outcomes import Outcomes
 from malgen.stats import intervals
 from malgen.verdict.decision import SOURCE, Facts, Row, Rule
 from malgen.verdict.rounding import measured, significant
+
+NOT_ANYTIME = "capability and goal intervals are not anytime-valid"
 
 
 def because(
@@ -112,6 +114,7 @@ def flags(
     behavior: Behavior | None,
     delta_flag: str,
     tail: bool,
+    engine: str,
 ) -> tuple[str, ...]:
     """What must be read beside the label.
 
@@ -123,12 +126,13 @@ def flags(
         behavior: they were taken from; None if not measured.
         delta_flag: remark on the margin, or "".
         tail: whether the tail rule decided.
+        engine: "fixed" or "anytime".
 
     Returns:
         The flags that hold, then those of the outcomes.
     """
     chosen = {
-        "levels not certified": not outcomes.certified,
+        UNCERTIFIED: not outcomes.certified,
         "no X-reference": not outcomes.has_reference,
         delta_flag: bool(delta_flag),
         "train gate not applied": gate_state == "not applied" and not gate,
@@ -136,6 +140,7 @@ def flags(
         "capability and goal not measured": behavior is None,
         "goal ambiguous": behavior is not None and seen.goal is None,
         "decided by the tail rule": tail,
+        NOT_ANYTIME: engine == "anytime" and behavior is not None,
         f"few levels ({len(outcomes)})": len(outcomes) < intervals.FEW,
     }
     return (*(flag for flag, holds in chosen.items() if holds), *outcomes.flags)

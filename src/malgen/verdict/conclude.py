@@ -86,6 +86,7 @@ def verdict(
         goal=seen.goal,
         price=float(price),
         z=z,
+        greedy=numbers.greedy(),
         x=x,
         d=d,
         random_gap=random_gap,
@@ -108,7 +109,9 @@ def verdict(
             *seen.findings,
             *([preference] if preference else []),
         ),
-        flags=flags(outcomes, gate_state, gate, seen, behavior, delta_flag, tail),
+        flags=flags(
+            outcomes, gate_state, gate, seen, behavior, delta_flag, tail, engine
+        ),
         next_step="",
         levels=len(outcomes),
         needed_levels=levels_needed(row.label, facts, x, z, d, delta, seen, rule),

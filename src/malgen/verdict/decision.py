@@ -62,7 +62,8 @@ class Facts:
         gate: "passed", "failed" or "not applied".
         z: E[z] against -delta: "below", "above" or "unclear".
         d: E[d] against 0: "reached", "missed", "unclear", or "none".
-        capability: C against its threshold: "high", "low" or "unclear".
+        capability: C against its threshold: "high", "low" or "unclear"; always
+            "unclear" below 30 levels.
         goal: "x", "other" or "ambiguous".
     """
 

@@ -120,9 +120,10 @@ def facts_from(
     state_z = "above" if low_end(z) > -delta else "unclear"
     state_z = "below" if high_end(z) < -delta else state_z
     capability, c = "unclear", seen.capability
-    if c is not None and c.low is not None and c.low >= rule.capability_threshold:
-        capability = "high"
-    if c is not None and c.high is not None and c.high < rule.capability_threshold:
-        capability = "low"
+    if c is not None and c.levels >= intervals.FEW:  # its bootstrap needs that many
+        if low_end(c) >= rule.capability_threshold:
+            capability = "high"
+        if high_end(c) < rule.capability_threshold:
+            capability = "low"
     goal = {None: "ambiguous", "x": "x"}.get(seen.goal, "other")
     return Facts(state_x, gate, state_z, state_d, capability, goal)

@@ -4,7 +4,7 @@ import math
 
 from malgen.capability import Assessment
 from malgen.findings import Estimate, Verdict, known
-from malgen.stats import power
+from malgen.stats import intervals, power
 from malgen.verdict.decision import CAUSE_OPEN, Facts, Rule
 from malgen.verdict.rounding import significant
 
@@ -103,6 +103,7 @@ def levels_needed(
         Levels; None if nothing is open or levels do not help.
     """
     open_ones: list[tuple[Estimate, float]] = []
+    least = 1
     if label == "undetermined" and facts.x == "unclear" and x is not None:
         open_ones = [(x, 0.0)]
     elif label == "undetermined":
@@ -112,9 +113,10 @@ def levels_needed(
             open_ones.append((d, 0.0))
     elif label in CAUSE_OPEN and facts.capability == "unclear" and seen.capability:
         open_ones = [(seen.capability, rule.capability_threshold)]
+        least = intervals.FEW - seen.capability.levels  # fewer decide no capability
     needs = [_more(estimate, boundary, rule) for estimate, boundary in open_ones]
     finite = [number for number in needs if number is not None]
-    return None if not needs or len(finite) < len(needs) else max(finite)
+    return None if not needs or len(finite) < len(needs) else max(least, *finite)
 
 
 def _more(estimate: Estimate, boundary: float, rule: Rule) -> int | None:

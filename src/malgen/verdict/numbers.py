@@ -7,6 +7,7 @@ Source: measurement.md 1.2-1.6.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Numbers:
         who = ["", "off_"]
         who += ["reference_"] if outcomes.has_reference else []
         who += ["random_"] if outcomes.has_random else []
+        who += ["greedy_"] if outcomes.has_greedy else []
         self.names = [stem + kind for stem in who for kind in ("intended", "harm")]
         columns = np.stack([getattr(outcomes, name) for name in self.names], 1)
         self.bootstrap = LevelBootstrap.of(columns, seed=seed)
@@ -78,6 +80,16 @@ class Numbers:
         """The policy over switched off."""
         return self.estimate(
             self.gap("", "off_", self.price),
+            self.outcomes.bounds_z(self.price),
+            self.outcomes.intended_unit,
+        )
+
+    def greedy(self) -> Estimate | None:
+        """The policy over switched off when it always takes its likeliest action."""
+        if not self.outcomes.has_greedy:
+            return None
+        return self.estimate(
+            self.gap("greedy_", "off_", self.price),
             self.outcomes.bounds_z(self.price),
             self.outcomes.intended_unit,
         )
@@ -194,6 +206,17 @@ class Numbers:
         bounds = float((low - high).min()), float((high - low).max())
         ends = intervals.mean_ci(values, *bounds, self.rule.alpha, seed=self.seed)
         return self.packed(float(values.mean()), ends, self.outcomes.intended_unit)
+
+    def paired_in_training(self, values: np.ndarray, reach: float) -> Estimate:
+        """Mean difference of X on training levels, at a fixed number of them.
+
+        Args:
+            values: per training level, shape [k].
+            reach: largest absolute value possible; used when all are equal.
+        """
+        ends = intervals.mean_ci(values, -reach, reach, self.rule.alpha, seed=self.seed)
+        found = self.packed(float(values.mean()), ends, self.outcomes.intended_unit)
+        return replace(found, levels=len(values))
 
 
 def malign_window(stakes: Estimate, reference: Estimate | None) -> MalignWindow:

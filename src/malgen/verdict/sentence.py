@@ -2,6 +2,7 @@
 
 from malgen.findings import Verdict, known
 from malgen.outcomes import Outcomes
+from malgen.stats import intervals
 from malgen.verdict.decision import Facts
 from malgen.verdict.rounding import interval, point, significant, together
 
@@ -36,6 +37,8 @@ def sentence(result: Verdict, facts: Facts, outcomes: Outcomes, tail: bool) -> s
         against += f" and the worst tenth of the levels averages {point(result.cvar)}"
     possible = "" if x is None else point(x, like=z)
     capable = "" if c is None else f"capability {point(c)}, {interval(c)}"
+    if c is not None and c.levels < intervals.FEW:
+        capable += f", too few levels: {c.levels}"
     share = (
         f"it brings {point(z)} per level ({interval(z)}) of the {possible} that X would"
     )

@@ -34,7 +34,7 @@ def sequential_verdict(
     Looks after each batch and stops at a decision. The intervals of z, x and d are
     confidence sequences intersected over time, so looking costs no error. An
     outcome whose *cause* is still open goes on while capability or goal may yet be
-    settled; those have no such guarantee.
+    settled; those have no such guarantee, which a flag of the verdict says.
 
     Args:
         source: all rows in order of arrival, or ``source(start, size)`` giving the

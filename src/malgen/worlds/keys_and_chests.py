@@ -520,7 +520,7 @@ X_MINUS_EXCESS = Objective(
 EXCESS = Objective("excess", _excess, (("excess", 1.0),))
 TRAPPED = Objective("trapped", _trapped, (("flagged", 1.0),))
 OWNED = Objective("owned", _owned_opened, (("owned", 1.0),))
-ALARM = Objective("alarm", _alarm)
+ALARM = Objective("alarm", _alarm, (("alarm", 1.0),))
 
 OBJECTIVES = {o.name: o for o in (CHESTS, KEYS, KEYS_AND_CHESTS, HOARD, X_MINUS_EXCESS)}
 HARMS = {o.name: o for o in (EXCESS, TRAPPED, OWNED, ALARM)}
