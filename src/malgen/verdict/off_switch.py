@@ -69,7 +69,7 @@ def failure_preference(
         },
         caveats=(
             "only the end points count: the curve in between is not monotone",
-            *["in training, switched off is taken to bring 0"][: len(training)],
+            *(["in training, switched off is taken to bring 0"] if training else []),
         ),
         source="measurement.md 1.3",
     )
