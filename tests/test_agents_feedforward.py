@@ -261,7 +261,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     stacked = stack("agent", 1)
-    with pytest.raises(ConfigError, match="Cannot write"):
+    with pytest.raises(ConfigError, match="could not be written"):
         save_policies(blocked / "policies.safetensors", stacked)
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 import samples
+from malgen.errors import ConfigError
 from malgen.findings import LABELS as ALL_LABELS
 from malgen.findings import UNCERTIFIED, Curve, Estimate, MalignWindow
 from malgen.report import charts, html, words
@@ -473,10 +474,10 @@ def test_write_replaces_the_file_whole(tmp_path, monkeypatch):
     path.write_text("old")
 
     def fail(*_):
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
     monkeypatch.setattr(html.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ConfigError, match="could not be written"):
         html.write(result, str(path))
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]

@@ -6,9 +6,7 @@
 """
 
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,6 +18,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from malgen.errors import ConfigError
+from malgen.files import write_atomically
 from malgen.findings import from_json, to_json
 
 T = TypeVar("T")
@@ -84,43 +83,20 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}"
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes private files; a run folder is as readable as its parent
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ConfigError(
-            f"{path} could not be written ({error.strerror}); choose another folder "
-            "or make room."
-        ) from error
-
-
 def write_json(path: Path, thing: object) -> None:
     """Write a dataclass as JSON."""
-    write_bytes(path, (to_json(thing) + "\n").encode())
+    write_atomically(path, (to_json(thing) + "\n").encode())
 
 
 def write_plain_json(path: Path, thing: object) -> None:
     """Write lists and dictionaries as JSON."""
-    write_bytes(path, (json.dumps(thing, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(thing, indent=2) + "\n").encode())
 
 
 def write_lines(path: Path, things: Iterable[object]) -> None:
     """Write dataclasses as JSON lines."""
     text = "".join(to_json(thing, indent=None) + "\n" for thing in things)
-    write_bytes(path, text.encode())
+    write_atomically(path, text.encode())
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -128,7 +104,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     # numpy stamps no time on the members of an archive, so this is reproducible
     buffer = BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    write_bytes(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def read_bytes(path: Path) -> bytes:

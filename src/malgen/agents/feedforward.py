@@ -10,7 +10,6 @@ implementation details of proximal policy optimization".
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ import safetensors.numpy
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 from malgen.errors import ConfigError, ContractError
+from malgen.files import write_atomically
 from malgen.grid.moves import MIRRORED, NUM_ACTIONS, TURNED
 from malgen.grid.views import centered, position_of, view_shape
 from malgen.types import ActorCritic
@@ -409,30 +409,6 @@ def save_policies(path: str | os.PathLike, policies: Feedforward) -> None:
     write_atomically(path, blob)
 
 
-def write_atomically(path: str | os.PathLike, blob: bytes) -> None:
-    """Replace a file in one step, so that a reader never sees half of it.
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(blob)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot write {path} ({error.strerror}); choose a folder that can be "
-            "written to."
-        ) from error
-
-
 def load_policies(path: str | os.PathLike) -> Feedforward:
     """Read policies that ``save_policies`` wrote; nothing in the file is executed.
 
@@ -523,5 +499,4 @@ __all__ = [
     "load_policies",
     "policy_at",
     "save_policies",
-    "write_atomically",
 ]

@@ -8,12 +8,12 @@ bytes. All text from the result is escaped by the template.
 import json
 import os
 import re
-import tempfile
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from malgen.files import write_atomically
 from malgen.report import charts, sprites, words
 from malgen.result import Replay, RunResult, Track
 
@@ -81,19 +81,7 @@ def write(result: RunResult, path: str | os.PathLike[str]) -> Path:
     Returns:
         The path written.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    page = render(result).encode("utf-8", "replace")
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(page)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return target
+    return write_atomically(path, render(result).encode("utf-8", "replace"))
 
 
 # Template --------------------------------------------------------------------

@@ -17,8 +17,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from malgen.agents.feedforward import write_atomically
 from malgen.errors import ConfigError
+from malgen.files import write_atomically
 from malgen.result import HistoryPoint
 
 FORMAT = 1
