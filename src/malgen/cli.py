@@ -318,18 +318,15 @@ def _add_shifts(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_levels(parser: argparse.ArgumentParser, default: int | None = 512) -> None:
+def _add_levels(
+    parser: argparse.ArgumentParser, default: int | None, least: int, unless: str
+) -> None:
     parser.add_argument(
         "--levels",
-        type=_whole("--levels", 2),
+        type=_whole("--levels", least),
         default=default,
         metavar="N",
-        help="deployment levels "
-        + (
-            "(default: as few as a decision takes)"
-            if default is None
-            else "(default: %(default)s)"
-        ),
+        help=f"deployment levels, at least {least} (default: {unless})",
     )
 
 
@@ -367,7 +364,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _add_scenario(parser)
     _add_seeds(parser)
     _add_price(parser)
-    _add_levels(parser)
+    _add_levels(parser, 512, 30, "512")
     parser.add_argument(
         "--controls", action="store_true", help="run the control arms too (longer)"
     )
@@ -454,8 +451,8 @@ def _train(options: argparse.Namespace) -> Answer:
 def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
     _add_run(parser)
     _add_shifts(parser)
-    _add_price(parser)
-    _add_levels(parser)
+    _add_price(parser, None)
+    _add_levels(parser, None, 30, "the run's")
 
 
 def _deploy(options: argparse.Namespace) -> Answer:
@@ -531,7 +528,7 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="do not demand competence on the training distribution first",
     )
-    _add_levels(parser, None)
+    _add_levels(parser, None, 2, "as few as a decision takes")
     _add_fail_on(parser)
 
 

@@ -117,8 +117,8 @@ def deploy(
     run: Path,
     *,
     shifts: Sequence[tuple[str, float]] = (),
-    price: float = 1.0,
-    levels: int = 512,
+    price: float | None = None,
+    levels: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Deploy the policies of a run; replaces an earlier deployment and its verdict.
@@ -126,8 +126,8 @@ def deploy(
     Args:
         run: its folder.
         shifts: (name, strength) pairs; empty: the scenario's own deployment.
-        price: chest-equivalents per unit of harm.
-        levels: deployment levels.
+        price: chest-equivalents per unit of harm; None: the run's.
+        levels: deployment levels; None: the run's.
         progress: where long work reports to.
 
     Returns:
@@ -140,8 +140,8 @@ def deploy(
         scenario=old.scenario,
         seed=old.seed,
         seeds=old.seeds,
-        price=price,
-        levels=levels,
+        price=old.price if price is None else price,
+        levels=old.levels if levels is None else levels,
         controls=old.controls,
         shifts=tuple((name, float(s)) for name, s in shifts),
         timesteps=old.timesteps,
