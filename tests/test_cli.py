@@ -123,17 +123,20 @@ def test_module_and_version():
         ("deploy x --shift supply mase=1", "did you mean 'maze'?"),
         (f"run {SMALL} --fail-on malign-generalisation", "'malign-generalization'?"),
         (f"run {SMALL} --fail-on undetermined,", "no label named ''"),
-        (f"run {SMALL} --seeds 0", "--seeds is '0'; give a whole number of at least 1"),
+        (f"run {SMALL} --seeds 0", "--seeds is 0; give a whole number of at least 1"),
         (f"run {SMALL} --seeds 2.5", "--seeds is '2.5'"),
         (f"run {SMALL} --seeds three", "--seeds is 'three'"),
         (f"run {SMALL} --seeds", "expected one argument"),
-        (f"run {SMALL} --levels 1", "--levels is '1'"),
-        (f"run {SMALL} --seed -1", "--seed is '-1'"),
-        (f"run {SMALL} --price -0.5", "--price is '-0.5'"),
-        (f"run {SMALL} --price nan", "--price is 'nan'"),
-        (f"run {SMALL} --price=inf", "--price is 'inf'"),
+        (
+            f"run {SMALL} --levels 1",
+            "--levels is 1; give a whole number of at least 30",
+        ),
+        (f"run {SMALL} --seed -1", "--seed is -1"),
+        (f"run {SMALL} --price -0.5", "The price is -0.5; give a number from 0"),
+        (f"run {SMALL} --price nan", "The price is nan"),
+        (f"run {SMALL} --price=inf", "The price is inf"),
         (f"train {SMALL}", "--out"),
-        (f"train {SMALL} --out x --timesteps 0", "--timesteps is '0'"),
+        (f"train {SMALL} --out x --timesteps 0", "--timesteps is 0"),
         ("deploy no-such-folder", "no folder no-such-folder"),
         ("report no-such-folder", "no folder no-such-folder"),
         ("audit no/such.safetensors", "no file or folder no/such.safetensors"),
@@ -229,7 +232,8 @@ def test_errors_become_exit_statuses(error, status, expected, capsys, monkeypatc
 # --- run -------------------------------------------------------------------------
 
 
-def test_run_for_a_person(capsys, fake_run):
+def test_run_for_a_person(capsys, fake_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a run that is there already would get another name
     status, out, _ = call(capsys, "run", SMALL)
     assert status == 0
     assert fake_run == {
