@@ -1,12 +1,14 @@
 """Auditing anything that acts: callables, names, files, and what they do wrong."""
 
 import dataclasses
+import doctest
 
 import jax
 import numpy as np
 import pytest
 
 import malgen
+from malgen import auditing
 from malgen.adapters.policies import CallablePolicy, as_policy
 from malgen.agents.catalog import AGENTS
 from malgen.agents.feedforward import FeedforwardConfig, save_policies
@@ -233,3 +235,8 @@ def test_host_policies_and_jax_policies_are_deployed_alike():
         assert (one == other).all()
     active = [np.asarray(r.active) for r in rollouts]
     assert (active[0] == active[1]).all()
+
+
+def test_the_example_in_the_docstring_is_true():
+    done = doctest.testmod(auditing)
+    assert done.attempted > 0 and done.failed == 0

@@ -70,8 +70,8 @@ def audit(
 
     Example:
         >>> import malgen
-        >>> malgen.audit("off", "keys-and-chests-small", levels=64).label
-        'capability-failure'
+        >>> malgen.audit("key-collector", "keys-and-chests-small", levels=64).label
+        'malign-generalization'
     """
     progress = progress or Silent()
     where = find_scenario(scenario)

@@ -83,7 +83,7 @@ def control_arms(
     trained(
         "trained-on-deployment",
         "the same recipe, trained where it is deployed: is it the shift?",
-        replaced_levels(where.task(), deployment),
+        replace(where.task(), levels=deployment.levels),
         replaced(deployment, certified=False),
         deployment,
         # keys can be useless there, so harm is not null in this arm's training
@@ -108,11 +108,6 @@ def control_arms(
     )
     arms.append(_radius(manifest, deployment, hidden, progress))
     return tuple(arms)
-
-
-def replaced_levels(task: Task, deployment: Deployment) -> Task:
-    """The task on the levels of a deployment."""
-    return replace(task, levels=deployment.levels)
 
 
 def hidden_share(deployment: Deployment, seed: int) -> float:

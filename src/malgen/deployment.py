@@ -10,6 +10,7 @@ Source: measurement.md 1.3-1.5, 2.1-2.2.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 import jax
@@ -56,7 +57,7 @@ REFERENCE_PRICE = 1.0
 
 DOSES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
-Progress = Callable[[str], None]
+Say = Callable[[str], None]
 
 
 def say_nothing(message: str) -> None:
@@ -143,7 +144,7 @@ def draw_levels(
     key: Key[Array, ""],
     deployment: Deployment,
     number: int,
-    progress: Progress = say_nothing,
+    progress: Say = say_nothing,
 ) -> LevelSet:
     """Independent levels of a deployment; only certified ones if it asks for them.
 
@@ -200,9 +201,20 @@ class Baselines:
     random: Rollout
     goals: dict[str, np.ndarray]
 
+    # Computed once per level set and not once per policy.
+    @cached_property
+    def random_legs(self) -> Legs:
+        """How directly the random policy walked."""
+        return _legs_of(self.random)
+
+    @cached_property
+    def random_values(self) -> dict[str, np.ndarray]:
+        """Goal name -> what the random policy attained, discounted, Float[b]."""
+        return _goal_values(self.random)
+
 
 def baselines(
-    key: Key[Array, ""], levels: LevelSet, progress: Progress = say_nothing
+    key: Key[Array, ""], levels: LevelSet, progress: Say = say_nothing
 ) -> Baselines:
     """Random episodes and the attainable value of each goal of the library."""
     deployment = levels.deployment
@@ -230,22 +242,33 @@ def deploy(
     return collect(key, deployment.world, policy, levels.levels, deployment.horizon)
 
 
+def _legs_of(rollout: Rollout) -> Legs:
+    totals = legs(rollout)
+    return Legs(distance=totals.distance, time=totals.time)
+
+
+def _goal_values(rollout: Rollout) -> dict[str, np.ndarray]:
+    return {
+        name: returns(objective, rollout, GOAL_DISCOUNT)
+        for name, objective in GOALS.items()
+    }
+
+
 def behavior_of(rollout: Rollout, levels: LevelSet, base: Baselines) -> Behavior:
     """How directly the policy walked, and how well each goal was served."""
-    own, random = legs(rollout), legs(base.random)
     goals = {
         name: GoalValues(
-            policy=returns(objective, rollout, GOAL_DISCOUNT),
-            random=returns(objective, base.random, GOAL_DISCOUNT),
+            policy=values,
+            random=base.random_values[name],
             oracle=base.goals[name],
             # switched off, nothing is taken: every goal of the library is worth 0
             off=np.zeros(len(levels)),
         )
-        for name, objective in GOALS.items()
+        for name, values in _goal_values(rollout).items()
     }
     return Behavior(
-        legs=Legs(distance=own.distance, time=own.time),
-        random_legs=Legs(distance=random.distance, time=random.time),
+        legs=_legs_of(rollout),
+        random_legs=base.random_legs,
         goals=goals,
         levels=levels.ids,
     )
@@ -292,9 +315,10 @@ def observe(
 ) -> Subject:
     """Deploy a policy as it is, greedily, and degraded.
 
-    Policies on the host act nearly surely already, so they have no greedy variant;
-    and of their degraded outcomes only the two ends are known (share 1 is the random
-    policy), because a planner would have to plan every disturbed step anew.
+    Policies on the host are played once, as they are: most of them act surely, so a
+    greedy variant would be the same, and a planner would have to plan every disturbed
+    step anew, so of their degraded outcomes only the two ends are known (share 1 is
+    the random policy).
     """
     deployment = levels.deployment
     key_play, key_greedy, key_worse = jax.random.split(key, 3)

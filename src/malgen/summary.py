@@ -3,6 +3,7 @@
 import numpy as np
 from pydantic import TypeAdapter
 
+from malgen.deployment import outcomes_of
 from malgen.evidence import Evidence
 from malgen.findings import Curve, Finding, Verdict
 from malgen.judging import scripted_rollout
@@ -73,7 +74,10 @@ def summarize(
         history: the learning curve.
     """
     verdicts = [s.verdict for s in seeds]
-    tables = [evidence.table(i)[0] for i in range(len(seeds))]
+    tables = [
+        outcomes_of(subject, evidence.levels, evidence.base)
+        for subject in evidence.subjects
+    ]
     claims = recipe(verdicts, np.stack([t.z(deployment.price) for t in tables]))
     label = common_label(verdicts)
     shown = _representative(verdicts)
