@@ -1,12 +1,10 @@
 """The charts of a report: what each shows, and the same in words."""
 
-from itertools import pairwise
 from typing import Any
 
 from malgen.findings import Curve, Estimate, Verdict, known
 from malgen.report.svg import (
     GOOD,
-    GRID,
     HARM,
     INK,
     MUTED,
@@ -37,6 +35,13 @@ def _ends(estimate: Estimate) -> tuple[float, float, float]:
     return value, low, value if estimate.high is None else estimate.high
 
 
+def _some(values: set[Any], most: int = 20) -> list[Any]:
+    """The values in order; every second, third, ... and the last if they are many."""
+    ordered = sorted(values)
+    kept = ordered[:: max(1, -(-len(ordered) // most))]
+    return kept if kept[-1:] == ordered[-1:] else [*kept, ordered[-1]]
+
+
 # Capability and alignment ----------------------------------------------------
 
 
@@ -52,10 +57,9 @@ def plane(result: RunResult) -> Chart | None:
     bottom = max(LOWEST, min([-1.0, *(value - 0.35 for value in values)]))
 
     def paint(axes: Any) -> list[Key]:
-        axes.set_position((0.105, 0.1, 0.875, 0.885))
-        left, right, top = -0.08, 1.09, 1.32
+        left, right, top = -0.07, 1.07, 1.36
         axes.set(xlim=(left, right), ylim=(bottom - 0.12, top))
-        axes.set_xlabel("capability: how well it gets what it pursues")
+        axes.set_xlabel("capability: how well it gets what it goes for")
         axes.set_ylabel("alignment: what that is worth to us")
         axes.fill_between(
             [CAPABLE, right], -0.05, bottom - 1, color=HARM, alpha=0.13, lw=0
@@ -65,24 +69,39 @@ def plane(result: RunResult) -> Chart | None:
         axes.axvline(CAPABLE, color=MUTED, lw=0.9, ls=(0, (3, 3)))
         zero_line(axes, label=False)
         for x, y, text, color in (
-            (0.53, top - 0.06, "aligned-robust", GOOD),
-            (0.53, 0.83, "benign misgeneralization", MUTED),
-            (0.53, bottom - 0.05, "malign generalization", HARM),
-            (left + 0.02, top - 0.06, "capability failure", MUTED),
-            (left + 0.02, bottom - 0.05, "harmful incompetence", MUTED),
+            (0.515, top - 0.05, "aligned-robust", GOOD),
+            (0.515, 0.5, "benign misgeneralization", MUTED),
+            (0.515, bottom - 0.07, "malign generalization", HARM),
+            (left + 0.02, top - 0.05, "capability failure", MUTED),
+            (left + 0.02, bottom - 0.07, "harmful incompetence", MUTED),
         ):
             up = y < 0
-            axes.text(x, y, text, color=color, va="bottom" if up else "top", fontsize=9)
+            weight = "bold" if text == "malign generalization" else "normal"
+            axes.text(
+                x,
+                y,
+                text,
+                color=color,
+                va="bottom" if up else "top",
+                fontsize=9,
+                fontweight=weight,
+            )
         axes.annotate(
             "switched off = 0",
-            (CAPABLE - 0.01, 0),
-            xytext=(0, 3),
+            (right, 0),
+            xytext=(-2, 3),
             textcoords="offset points",
             ha="right",
             color=MUTED,
-            fontsize=8.5,
+            fontsize=9,
         )
-        _label_references(axes, marks, bottom)
+        taken = [(True, y) for y in (top - 0.1, 0.44, 0.08, bottom + 0.02)]
+        taken += [(False, y) for y in (top - 0.1, bottom + 0.02)]
+        for _, v in points:
+            assert v.capability is not None and v.alignment is not None
+            seen = min(max(known(v.alignment.value), bottom), HIGHEST)
+            taken.append((known(v.capability.value) > CAPABLE, seen))
+        _label_references(axes, marks, bottom, taken)
         keys = []
         styles = styles_of([name for name, _ in points])
         for name, v in points:
@@ -100,7 +119,15 @@ def plane(result: RunResult) -> Chart | None:
         "Capability against alignment",
         "One point per training run. " + "; ".join(rows) + ".",
         paint,
-        (6.2, 4.5),
+        rows=[
+            ("", "capability", "alignment"),
+            *(
+                (name, _words(v.capability), _words(v.alignment))
+                for name, v in points + marks
+                if v.capability and v.alignment
+            ),
+        ],
+        size=(4.0, 3.5),
     )
 
 
@@ -129,14 +156,17 @@ def _point(axes: Any, verdict: Verdict, style: dict[str, Any], bottom: float) ->
             textcoords="offset points",
             ha="center",
             color=color,
-            fontsize=8.5,
+            fontsize=9,
         )
 
 
 def _label_references(
-    axes: Any, marks: list[tuple[str, Verdict]], bottom: float
+    axes: Any,
+    marks: list[tuple[str, Verdict]],
+    bottom: float,
+    taken: list[tuple[bool, float]],
 ) -> None:
-    """Open markers, named on the side with room, names pushed apart."""
+    """Open markers, named on the side with room, no name on top of another."""
     spots = []
     for name, v in marks:
         assert v.capability is not None and v.alignment is not None
@@ -146,8 +176,8 @@ def _label_references(
         spots.append((x > CAPABLE, y, x, text))
         axes.plot([x], [y], "o", mfc="none", mec=MUTED, ms=5, mew=1.1)
     spots.sort()
-    gap = 0.075 * (1.44 - bottom) / 1.6
-    places = _pushed_apart([(right, y) for right, y, *_ in spots], gap, 1.3)
+    gap = 0.052 * (1.48 - bottom)
+    places = _apart([(right, y) for right, y, *_ in spots], taken, gap)
     for (right, y, x, text), place in zip(spots, places, strict=True):
         shift = -0.035 if right else 0.03
         axes.annotate(
@@ -157,32 +187,35 @@ def _label_references(
             ha="right" if right else "left",
             va="center",
             color=MUTED,
-            fontsize=8.5,
-            arrowprops={"arrowstyle": "-", "color": GRID, "lw": 0.8}
+            fontsize=9,
+            arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.6}
             if abs(place - y) > gap / 2
             else None,
         )
 
 
-def _pushed_apart(
-    spots: list[tuple[bool, float]], gap: float, top: float
+def _apart(
+    spots: list[tuple[bool, float]], taken: list[tuple[bool, float]], gap: float
 ) -> list[float]:
-    """Heights of names at least ``gap`` apart on each side and below ``top``.
+    """Heights of names, each the nearest to the wanted one that is free.
 
     Args:
-        spots: side and wanted height, sorted.
-        gap: least distance.
-        top: no name lies above.
+        spots: side and wanted height of each name.
+        taken: side and height of what is there already.
+        gap: least distance between two things on one side.
     """
-    places = [y for _, y in spots]
-    for side in (False, True):
-        rows = [i for i, (right, _) in enumerate(spots) if right is side]
-        for low, high in pairwise(rows):
-            places[high] = max(places[high], places[low] + gap)
-        limit = top
-        for i in reversed(rows):
-            places[i] = min(places[i], limit)
-            limit = places[i] - gap
+    there = list(taken)
+    places = []
+    for side, wanted in spots:
+        others = [y for other, y in there if other is side]
+        steps = [0.25 * gap * k for i in range(200) for k in (i, -i)]
+        free = (
+            wanted + step
+            for step in steps
+            if all(abs(wanted + step - y) >= gap - 1e-9 for y in others)
+        )
+        places.append(next(free, wanted))
+        there.append((side, places[-1]))
     return places
 
 
@@ -221,7 +254,6 @@ def stakes(result: RunResult) -> Chart | None:
         axes.set_ylabel("utility per level")
         if shaded and low is not None:
             axes.axvspan(low, end, color=HARM, alpha=0.13, lw=0)
-            wide = log or (end - low) > 0.3 * right
             axes.annotate(
                 "malign window",
                 (((low * end) ** 0.5 if log else (low + end) / 2), 1),
@@ -231,18 +263,19 @@ def stakes(result: RunResult) -> Chart | None:
                 ha="center",
                 va="top",
                 color=HARM,
-                fontsize=9 if wide else 8,
+                fontsize=9,
             )
         zero_line(axes)
         axes.axvline(result.price, color=MUTED, lw=0.9, ls=(0, (3, 3)))
         axes.annotate(
             f"price {number(result.price)}",
-            (result.price, 0),
+            (result.price, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(3, 4),
+            xytext=(0, 3),
             textcoords="offset points",
+            ha="center",
             color=MUTED,
-            fontsize=8.5,
+            fontsize=9,
         )
         keys = []
         styles = styles_of([c.name for c in curves])
@@ -268,7 +301,32 @@ def stakes(result: RunResult) -> Chart | None:
     if shaded:
         end_word = "without end" if high is None else f"to {number(high)}"
         parts.append(f"The malign window goes from {number(low)} {end_word}.")
-    return draw("stakes", "Utility against the price of harm", " ".join(parts), paint)
+    ends = sorted({curves[0].x[0], curves[0].x[-1]})
+    table = [("price of one unit of harm", *(c.name for c in curves))]
+    for price in ends:
+        at = [c.x.index(price) if price in c.x else None for c in curves]
+        table.append(
+            (
+                number(price),
+                *(
+                    "" if i is None else _point_words(c, i)
+                    for c, i in zip(curves, at, strict=True)
+                ),
+            )
+        )
+    return draw(
+        "stakes",
+        "Utility against the price of harm",
+        " ".join(parts),
+        paint,
+        rows=table,
+        head=True,
+    )
+
+
+def _point_words(curve: Curve, i: int) -> str:
+    low, high = number(curve.low[i]), number(curve.high[i])
+    return f"{number(curve.mean[i])} [{low}, {high}]"
 
 
 def _line(axes: Any, curve: Curve, style: dict[str, Any], **more: Any) -> None:
@@ -292,12 +350,12 @@ def ladder(result: RunResult) -> Chart | None:
         axes.axvline(chests, color=MUTED, lw=0.9, ls=(0, (3, 3)))
         axes.annotate(
             "a chest for every key" if chests > 1 else "one chest",
-            (chests, 0),
+            (chests, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(4, 4),
+            xytext=(-2, 3),
             textcoords="offset points",
             color=MUTED,
-            fontsize=8.5,
+            fontsize=9,
         )
         keys = []
         styles = styles_of(names)
@@ -338,7 +396,12 @@ def ladder(result: RunResult) -> Chart | None:
         for name in names
     ]
     alt = "Mean utility per level for a number of keys. " + "; ".join(rows) + "."
-    return draw("ladder", "Utility against the number of keys", alt, paint)
+    found = {(p.agent, p.keys): _words(p.utility) for p in points}
+    table = [("keys per level", *names)]
+    for keys in sorted({p.keys for p in points}):
+        table.append((str(keys), *(found.get((n, keys), "") for n in names)))
+    title = "Utility against the number of keys"
+    return draw("ladder", title, alt, paint, rows=table, head=True)
 
 
 # Learning --------------------------------------------------------------------
@@ -371,11 +434,20 @@ def learning(result: RunResult) -> tuple[Chart, ...]:
                 style = styles[f"seed {seed}"]
                 color = style["color"]
                 x = [p.step / unit for p in rows[seed]]
-                mark = style["marker"] if len(x) <= 40 else ""
+                mark, every = style["marker"], max(1, len(x) // 20)
                 for field, text in fields:
                     dash = "-" if text != "training" else (0, (2, 1.4))
                     y = [getattr(p, field) for p in rows[seed]]
-                    axes.plot(x, y, color=color, ls=dash, lw=1.6, ms=3.2, marker=mark)
+                    axes.plot(
+                        x,
+                        y,
+                        color=color,
+                        ls=dash,
+                        lw=1.4,
+                        ms=3.2,
+                        marker=mark,
+                        markevery=every,
+                    )
                 keys.append(Key(f"seed {seed}", css(color), marker=mark))
             if len(fields) > 1:
                 keys.append(Key("on deployment levels", css(INK)))
@@ -385,13 +457,12 @@ def learning(result: RunResult) -> tuple[Chart, ...]:
                 axes.axhline(TRAIN_GATE, color=MUTED, lw=0.9, ls=(0, (3, 3)))
                 axes.annotate(
                     "train gate .80",
-                    (1, TRAIN_GATE),
+                    (0, TRAIN_GATE),
                     xycoords=("axes fraction", "data"),
-                    xytext=(0, -11),
+                    xytext=(3, 3),
                     textcoords="offset points",
-                    ha="right",
                     color=MUTED,
-                    fontsize=8.5,
+                    fontsize=9,
                 )
             else:
                 axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
@@ -407,7 +478,18 @@ def learning(result: RunResult) -> tuple[Chart, ...]:
                 for field, text in fields
             )
             parts.append(f"seed {seed} {told} after {last.step:,} steps")
-        return draw(name, title, f"{ylabel}: " + "; ".join(parts) + ".", paint)
+        alt = f"{ylabel}: " + "; ".join(parts) + "."
+        head = [f"seed {s}, {text}" for s in seeds for _, text in fields]
+        found = {(p.seed, p.step): p for p in result.history}
+        table = [("training steps", *head)]
+        for step in _some({p.step for p in result.history}):
+            cells = [
+                number(getattr(found[s, step], field)) if (s, step) in found else ""
+                for s in seeds
+                for field, _ in fields
+            ]
+            table.append((f"{step:,}", *cells))
+        return draw(name, title, alt, paint, rows=table)
 
     both = (("train_fraction", "training"), ("deploy_fraction", "deployment"))
     return (
@@ -479,7 +561,11 @@ def _failure(result: RunResult, name: str, index: int) -> Chart:
             f"{number(curve.mean[-1])} at {number(curve.x[-1])}"
         )
     alt = f"Mean utility per level against: {xlabel}. " + "; ".join(parts) + "."
-    return draw(f"failure-{index}", title, alt, paint)
+    table = [(xlabel, *(f"seed {seed}" for seed, _ in lines))]
+    for x in _some({x for _, c in lines for x in c.x}):
+        cells = [_point_words(c, c.x.index(x)) if x in c.x else "" for _, c in lines]
+        table.append((number(x), *cells))
+    return draw(f"failure-{index}", title, alt, paint, rows=table)
 
 
 def all_charts(result: RunResult) -> dict[str, Any]:

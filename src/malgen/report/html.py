@@ -1,10 +1,12 @@
 """The report: one self-contained HTML page from one ``RunResult``.
 
 No request leaves the page: style, script, charts and data are inside it, and a
-content security policy refuses everything else. The same result gives the same
-bytes. All text from the result is escaped by the template.
+content security policy refuses everything else, scripts other than its own too. The
+same result gives the same bytes. All text from the result is escaped by the template.
 """
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -44,17 +46,18 @@ def render(result: RunResult) -> str:
     """
     replays = [replay for replay in result.replays if replay.tracks]
     replays.sort(key=lambda replay: replay.tracks[0].utility)
-    verdict = words.middle(result)
+    script = _asset("page.js") + (_asset("player.js") if replays else "")
     page = _template().render(
         result=result,
         words=words,
         label=words.label(result.label),
         story=words.story(result.scenario),
-        middle=verdict,
+        middle=words.middle(result),
         prefer_off=words.prefer_off(result),
         charts=charts.all_charts(result),
         replays=replays,
         pictures=[_picture(replay) for replay in replays],
+        typical=_typical(replays),
         tellings=[[_telling(track) for track in r.tracks] for r in replays],
         sprites=sprites.SPRITES,
         icons=sprites.ICONS,
@@ -66,7 +69,8 @@ def render(result: RunResult) -> str:
             }
         ),
         style=_asset("style.css"),
-        script=_asset("player.js") if replays else "",
+        script=script,
+        script_hash=_hash(script),
     )
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", page)
 
@@ -114,6 +118,12 @@ def _template() -> Any:
 def _marker(letter: str) -> str:
     """SVG path of a legend marker around (0, 0)."""
     return MARKERS.get(letter, MARKERS["o"])
+
+
+def _hash(script: str) -> str:
+    """What a content security policy calls this inline script."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _safe_json(thing: Any) -> str:
@@ -180,8 +190,18 @@ def _counted(track: Track, price: float) -> list[list[Any]]:
     return told
 
 
+def _typical(replays: list[Replay]) -> int | None:
+    """Which replay stands for the run at the top: the median one, else the first.
+
+    One agent alone cannot be compared, so it needs two tracks.
+    """
+    told = [i for i, replay in enumerate(replays) if len(replay.tracks) > 1]
+    middle = [i for i in told if replays[i].title.startswith("median")]
+    return next(iter(middle + told), None)
+
+
 def _picture(replay: Replay) -> dict[str, Any]:
-    """A still of the level: walls as one path, items by name."""
+    """A still of the level: walls as one path, items by name, a path per agent."""
     rows = _rows(replay.level)
     walls = "".join(
         f"M{j} {i}h1v1h-1z"
@@ -201,9 +221,10 @@ def _picture(replay: Replay) -> dict[str, Any]:
         "walls": walls,
         "items": _items(rows),
         "start": start,
-        "trail": " ".join(
-            f"{j + 0.5:g},{i + 0.5:g}" for i, j in replay.tracks[0].cells
-        ),
+        "trails": [
+            " ".join(f"{j + 0.5:g},{i + 0.5:g}" for i, j in track.cells)
+            for track in replay.tracks
+        ],
     }
 
 
@@ -219,6 +240,6 @@ def _telling(track: Track) -> str:
     steps = max(0, len(track.cells) - 1)
     return (
         (", ".join(parts) or "nothing happens")
-        + f"; ends after {steps} steps with {words.number(track.intended)} chests, "
+        + f"; ends after {steps} steps with {words.count(track.intended, 'chests')}, "
         f"harm {words.number(track.harm)}, utility {words.number(track.utility)}"
     )

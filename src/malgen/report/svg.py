@@ -4,8 +4,10 @@ matplotlib draws; afterwards its colors become CSS variables, so that one drawin
 serves the light scheme, the dark scheme and print. Legends are HTML, which wraps on
 a phone. The same input gives the same bytes.
 
-Colors: Okabe & Ito, "Color universal design" (2008); every line also has its own
-dash and every point its own marker.
+Colors: Okabe & Ito, "Color universal design" (2008), darkened on white where a line
+would have less than three times the contrast; every line also has its own dash and
+every point its own marker. Drawings are small, so that their text is still read when
+they are shrunk to a phone.
 """
 
 import io
@@ -17,14 +19,14 @@ from typing import Any
 
 INK, MUTED, GRID, PAPER = "#1d2430", "#5b6575", "#dfe3ea", "#fefefe"
 HARM, GOOD, WARN = "#d55e00", "#009e73", "#e69f00"
-SERIES = ("#0072b2", "#cc79a7", "#009e73", "#56b4e9", "#e69f00", "#8a6d3b")
+SERIES = ("#0072b2", "#cc79a7", "#009e73", "#56b4e9", "#b87a00", "#8a6d3b")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P", "<")  # seven: out of step with the colors
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "card"} | {
     HARM: "harm",
     GOOD: "good",
     WARN: "warn",
-    **{color: f"s{i}" for i, color in enumerate(SERIES) if color not in (GOOD, WARN)},
+    **{color: f"s{i}" for i, color in enumerate(SERIES) if color != GOOD},
 }
 
 STYLE = {
@@ -89,6 +91,7 @@ class Chart:
         svg: markup; safe to insert as it is.
         alt: the same in words.
         legend: entries in drawing order.
+        rows: the numbers behind it as a table, the head first.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Chart:
     svg: str
     alt: str
     legend: tuple[Key, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
 
 
 # Drawing ---------------------------------------------------------------------
@@ -106,9 +110,22 @@ def draw(
     title: str,
     alt: str,
     paint: Callable[[Any], Sequence[Key]],
-    size: tuple[float, float] = (5.3, 3.5),
+    *,
+    rows: Sequence[Sequence[str]] = (),
+    size: tuple[float, float] = (4.0, 3.0),
+    head: bool = False,
 ) -> Chart:
-    """Run ``paint`` on fresh axes and turn the figure into a chart."""
+    """Run ``paint`` on fresh axes and turn the figure into a chart.
+
+    Args:
+        name: unique within the page.
+        title: what it shows.
+        alt: the same in words.
+        paint: draws on matplotlib axes and gives the legend.
+        rows: the numbers as a table, the head first.
+        size: width and height, inches.
+        head: True to leave room for a label above the axes.
+    """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -117,12 +134,24 @@ def draw(
         warnings.simplefilter("ignore")  # glyphs missing here exist in the browser
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
-        axes = figure.add_axes((0.125, 0.135, 0.85, 0.845))
+        axes = figure.add_axes(_box(*size, 0.2 if head else 0.08))
         legend = tuple(paint(axes))
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing)
-    return Chart(name, title, _inline(buffer.getvalue(), name, title, alt), alt, legend)
+    svg = _inline(buffer.getvalue(), name, title, alt)
+    return Chart(name, title, svg, alt, legend, tuple(map(tuple, rows)))
+
+
+def _box(width: float, height: float, top: float) -> tuple[float, float, float, float]:
+    """Where the axes lie in a figure: margins in inches, so that text always fits."""
+    left, right, bottom = 0.6, 0.06, 0.47
+    return (
+        left / width,
+        bottom / height,
+        (width - left - right) / width,
+        (height - bottom - top) / height,
+    )
 
 
 def _inline(svg: str, name: str, title: str, alt: str) -> str:
@@ -145,7 +174,8 @@ def _inline(svg: str, name: str, title: str, alt: str) -> str:
     body = re.sub(r' (?:d|x|y)="[^"]*"', _shorter, body)
     body = re.sub(r"\n\s*", "\n", body).strip()
     head = (
-        f'<svg {box[0]} role="img" aria-labelledby="{name}-name {name}-desc">'
+        f'<svg {box[0]} role="img" aria-labelledby="{name}-name" '
+        f'aria-describedby="{name}-desc">'
         f'<title id="{name}-name">{escape(title)}</title>'
         f'<desc id="{name}-desc">{escape(alt)}</desc>\n'
     )
@@ -179,7 +209,7 @@ def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
             color, dash, marker = INK, (0, (4, 1.6)), "*"
         else:
             color, dash = MUTED, (0, (1.2, 1.4 + references))
-            marker = ("x", *MARKERS)[references % 7]
+            marker = ("x", *MARKERS)[references % (1 + len(MARKERS))]
             references += 1
         styles[name] = {"color": color, "dash": dash, "marker": marker}
     return styles
@@ -203,5 +233,5 @@ def zero_line(axes: Any, *, left: bool = False, label: bool = True) -> None:
             textcoords="offset points",
             ha="left" if left else "right",
             color=MUTED,
-            fontsize=8.5,
+            fontsize=9,
         )

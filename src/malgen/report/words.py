@@ -5,6 +5,8 @@ interval beside it.
 """
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from malgen.findings import UNCERTIFIED, Estimate, MalignWindow, Verdict
@@ -115,16 +117,24 @@ def label(name: str) -> Label:
 
 @dataclass(frozen=True)
 class Story:
-    """What a scenario is about, in words that complete a sentence."""
+    """What a scenario is about, in words that complete a sentence.
+
+    Attributes:
+        task: what it was trained to do.
+        harm: what one unit of harm is.
+        unit: what the intended objective counts; "" if that is not known.
+    """
 
     task: str
     harm: str
+    unit: str = ""
 
 
 STORIES = {
     "keys-and-chests": Story(
         "open chests",
         "keys taken that can never open a chest here and belong to somebody else",
+        "chests",
     ),
 }
 
@@ -135,6 +145,19 @@ def story(scenario: str) -> Story:
         if scenario.startswith(name):
             return words
     return Story("achieve the intended objective X", "units of harm")
+
+
+REFERENCES = {
+    "x-oracle": "a planner that really pursues the objective",
+    "nearest-key": "a script that walks to the nearest key",
+}
+
+
+def who(agent: str, place: int) -> str:
+    """Who an agent of a replay is, for a reader who does not know its name."""
+    if place == 0:
+        return "the system under audit"
+    return REFERENCES.get(agent, "for comparison")
 
 
 # Numbers ---------------------------------------------------------------------
@@ -153,6 +176,11 @@ def number(value: float | None, missing: str = "unbounded") -> str:
         if "e" in text:
             text = f"{value:.4f}".rstrip("0")
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def count(value: float, unit: str) -> str:
+    """The number with its unit, which is given in the plural."""
+    return f"{number(value)} {unit.removesuffix('s') if value == 1 else unit}"
 
 
 def _decimals(estimate: Estimate) -> int | None:
@@ -195,13 +223,13 @@ def measure(estimate: Estimate, *, unit: bool = True) -> str:
     return f"{point(estimate)} {interval(estimate)}{tail}"
 
 
-def provenance(estimate: Estimate) -> str:
-    """Where the interval comes from, for a tooltip and for footnotes."""
+def provenance(estimate: Estimate, *, unit: bool = True) -> str:
+    """Where the interval comes from and, if asked for, the unit."""
     runs = f", {estimate.runs} runs" if estimate.runs > 1 else ""
     parts = [
         f"{100 * estimate.confidence:g}% interval",
         f"{estimate.levels:,} levels{runs}",
-        f"in {estimate.unit}" if estimate.unit else "",
+        f"in {estimate.unit}" if unit and estimate.unit else "",
         estimate.method,
         estimate.note,
     ]
@@ -255,7 +283,15 @@ def headline(text: str, name: str) -> str:
     """The verdict's sentence without the label that is its heading already."""
     start = f"{name}: "
     rest = text[len(start) :] if text.lower().startswith(start.lower()) else text
-    return sentence(rest)
+    return _typeset(sentence(rest))
+
+
+def _typeset(text: str) -> str:
+    """Real minus signs, and no line break inside an interval."""
+    text = re.sub(r"(?<![\w.-])-(?=\d)", "\N{MINUS SIGN}", text)
+    return re.sub(
+        r"\[[^][]*\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text
+    )
 
 
 def middle(result: RunResult) -> Verdict | None:
@@ -348,5 +384,33 @@ ROWS = (
     Row("random_gap", "Value over random", "below 0: competent harm"),
     Row("train_fraction", "Openable chests in training", "the train gate is .80"),
 )
+
+
+def methods(
+    of: Sequence[tuple[str, Verdict]], fields: Sequence[str]
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """How each number of a table was made, said once where columns agree.
+
+    Args:
+        of: name and verdict of each column.
+        fields: the rows, as attributes of ``Verdict``.
+
+    Returns:
+        Per row its name and (columns, method) pairs; the columns are "" if all agree.
+    """
+    told = []
+    for row in (row for row in ROWS if row.field in fields):
+        groups: dict[str, list[str]] = {}
+        for name, verdict in of:
+            value = getattr(verdict, row.field)
+            if isinstance(value, Estimate):
+                groups.setdefault(provenance(value), []).append(name)
+        if len(groups) == 1:
+            told.append((row.name, [("", next(iter(groups)))]))
+        elif groups:
+            pairs = [(", ".join(names), text) for text, names in groups.items()]
+            told.append((row.name, pairs))
+    return told
+
 
 AGENT_ROWS = ("intended", "harm", "z", "critical_stakes", "capability", "malign_rate")

@@ -7,12 +7,14 @@
   if (!player || !data.levels.length) return;
 
   const get = (id) => document.getElementById("player-" + id);
-  const [stages, play, back, forward, seek, stepText, speed, levels] = [
-    "stages", "play", "back", "forward", "seek", "step", "speed", "level",
+  const [stages, play, back, forward, seek, stepText, speed, levels, status] = [
+    "stages", "play", "back", "forward", "seek", "step", "speed", "level", "status",
   ].map(get);
+  player.hidden = false;
+  document.documentElement.classList.add("scripted"); // the stills go, except on paper
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const STEPS_PER_SECOND = 5;
-  const TONES = ["s0", "ink", "warn", "s1", "good"];
+  const TONES = ["s0", "ink", "s4", "s1", "good"]; // as the stills in style.css
 
   const shapes = {};
   for (const [name, parts] of Object.entries(data.sprites)) {
@@ -53,7 +55,8 @@
       const canvas = element("canvas");
       canvas.style.aspectRatio = `${level.width} / ${level.height}`;
       canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", `${track.agent} on this level; the replays in words say the same`);
+      canvas.setAttribute("aria-label", `${track.agent} on this level`);
+      canvas.setAttribute("aria-describedby", `told-${index}-${i}`);
       const hud = element("dl", "hud");
       const cells = ["keys", "chests", "harm", "utility"].map((label) => {
         const box = element("div");
@@ -107,7 +110,7 @@
     const gone = new Set(done.map((e) => e[2] + " " + e[3]));
 
     context.strokeStyle = colors[view.tone];
-    context.globalAlpha = 0.5;
+    context.globalAlpha = 0.75;
     context.lineWidth = 0.14;
     context.lineJoin = context.lineCap = "round";
     const whole = Math.floor(now);
@@ -160,7 +163,11 @@
     play.setAttribute("aria-pressed", String(on));
     play.lastElementChild.textContent = on ? "Pause" : "Play";
     play.querySelector("path").setAttribute("d", on ? "M7 5h3v14H7zM14 5h3v14h-3z" : "M8 5v14l11-7z");
-    if (!on) return goTo(Math.round(position));
+    if (!on) {
+      goTo(Math.round(position));
+      return;
+    }
+    status.textContent = "";
     if (position >= length) position = 0;
     last = null;
     requestAnimationFrame(tick);
@@ -181,15 +188,27 @@
       position = Math.min(length, position + ahead);
     }
     paint();
-    if (position >= length) setPlaying(false);
-    else requestAnimationFrame(tick);
+    if (position >= length) {
+      setPlaying(false);
+      tell();
+    } else requestAnimationFrame(tick);
+  }
+
+  // Said once at the end: a voice that counts every step would drown the page.
+  function tell() {
+    const all = level.tracks.map(({ agent, end: [chests, harm, utility] }) =>
+      `${agent}: ${show(chests)} chests, harm ${show(harm)}, utility ${show(utility)}`);
+    status.textContent = `Ended. ${all.join("; ")}.`;
   }
 
   const toggle = () => setPlaying(!playing);
   const step = (by) => { setPlaying(false); goTo(Math.round(position) + by); };
   const other = (by) => {
     const next = Number(levels.value) + by;
-    if (next >= 0 && next < data.levels.length) { setPlaying(false); open(next); }
+    if (next < 0 || next >= data.levels.length) return;
+    setPlaying(false);
+    open(next);
+    status.textContent = levels.selectedOptions[0].textContent;
   };
 
   play.addEventListener("click", toggle);
@@ -206,11 +225,11 @@
       " ": toggle,
       ArrowLeft: () => step(-1),
       ArrowRight: () => step(1),
-      ArrowUp: () => other(-1),
-      ArrowDown: () => other(1),
+      n: () => other(1),
+      p: () => other(-1),
       Home: () => { setPlaying(false); goTo(0); },
-      End: () => { setPlaying(false); goTo(length); },
-    }[event.key];
+      End: () => { setPlaying(false); goTo(length); tell(); },
+    }[event.key.length > 1 ? event.key : event.key.toLowerCase()];
     if (action) { event.preventDefault(); action(); }
   });
   for (const card of document.querySelectorAll("[data-level]")) {
@@ -225,7 +244,7 @@
   const repaint = () => { readColors(); paint(); };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   new ResizeObserver(paint).observe(stages);
-  addEventListener("beforeprint", () => { setPlaying(false); readColors(); goTo(length); });
+  addEventListener("beforeprint", () => setPlaying(false));
   readColors();
   open(0);
 })();
