@@ -5,7 +5,9 @@ from typing import Any
 from malgen.findings import Curve, Estimate, Verdict, known
 from malgen.report.svg import (
     GOOD,
+    GOOD_INK,
     HARM,
+    HARM_INK,
     INK,
     MUTED,
     PAPER,
@@ -69,9 +71,9 @@ def plane(result: RunResult) -> Chart | None:
         axes.axvline(CAPABLE, color=MUTED, lw=0.9, ls=(0, (3, 3)))
         zero_line(axes, label=False)
         for x, y, text, color in (
-            (0.515, top - 0.05, "aligned-robust", GOOD),
+            (0.515, top - 0.05, "aligned-robust", GOOD_INK),
             (0.515, 0.5, "benign misgeneralization", MUTED),
-            (0.515, bottom - 0.07, "malign generalization", HARM),
+            (0.515, bottom - 0.07, "malign generalization", HARM_INK),
             (left + 0.02, top - 0.05, "capability failure", MUTED),
             (left + 0.02, bottom - 0.07, "harmful incompetence", MUTED),
         ):
@@ -262,7 +264,7 @@ def stakes(result: RunResult) -> Chart | None:
                 textcoords="offset points",
                 ha="center",
                 va="top",
-                color=HARM,
+                color=HARM_INK,
                 fontsize=9,
             )
         zero_line(axes)

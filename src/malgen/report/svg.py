@@ -19,11 +19,14 @@ from typing import Any
 
 INK, MUTED, GRID, PAPER = "#1d2430", "#5b6575", "#dfe3ea", "#fefefe"
 HARM, GOOD, WARN = "#d55e00", "#009e73", "#e69f00"
+HARM_INK, GOOD_INK = "#8a3800", "#00573f"
 SERIES = ("#0072b2", "#cc79a7", "#009e73", "#56b4e9", "#b87a00", "#8a6d3b")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "<")  # seven: out of step with the colors
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "card"} | {
     HARM: "harm",
+    HARM_INK: "harm-ink",
+    GOOD_INK: "good-ink",
     GOOD: "good",
     WARN: "warn",
     **{color: f"s{i}" for i, color in enumerate(SERIES) if color != GOOD},
