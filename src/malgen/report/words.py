@@ -276,14 +276,14 @@ def sentence(text: str) -> str:
     text = text.strip()
     if text and text[-1] not in ".!?":
         text += "."
-    return text[:1].upper() + text[1:]
+    return _typeset(text[:1].upper() + text[1:])
 
 
 def headline(text: str, name: str) -> str:
     """The verdict's sentence without the label that is its heading already."""
     start = f"{name}: "
     rest = text[len(start) :] if text.lower().startswith(start.lower()) else text
-    return _typeset(sentence(rest))
+    return sentence(rest)
 
 
 def _typeset(text: str) -> str:

@@ -131,7 +131,7 @@
     }
     for (const e of done) {
       if (e[4]) sprite(context, "harm", e[3] + 0.12, e[2] + 0.12, 0.76);
-      else if (e[1] === "chest") sprite(context, "opened", e[3] + 0.15, e[2] + 0.15, 0.7);
+      else if (e[1] === "chest") sprite(context, "opened", e[3] + 0.12, e[2] + 0.12, 0.76);
     }
     sprite(context, "mouse", x + 0.02, y + 0.02, 0.96);
 
