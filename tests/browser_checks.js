@@ -151,6 +151,8 @@
       if (seen(e)) wrong.push("control: " + e.id);
     for (const e of document.querySelectorAll(".chart > svg, .still-stages .still"))
       if (!seen(e)) wrong.push("no picture");
+    for (const e of document.querySelectorAll(".scroll"))
+      if (e.scrollWidth > e.clientWidth + 1) wrong.push("cut: " + e.textContent.trim().slice(0, 40));
     if (getComputedStyle(document.body).backgroundColor !== "rgb(255, 255, 255)")
       wrong.push("not on white");
     return wrong;

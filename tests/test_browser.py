@@ -498,6 +498,8 @@ def test_paper_shows_everything_and_no_controls(page, paper, scheme):
     points = stills.first.get_attribute("points").split()
     assert len(points) == len(track.cells)  # the whole path
     assert page.pdf(format=paper).startswith(b"%PDF")
+    page.add_style_tag(content=".numbers-table { min-width: 400px }")
+    assert check(page, "unprinted")  # a table that is cut is noticed
 
 
 def test_older_browsers_unfold_by_script_and_fold_again(page):

@@ -481,7 +481,8 @@ def learning(result: RunResult) -> tuple[Chart, ...]:
             )
             parts.append(f"seed {seed} {told} after {last.step:,} steps")
         alt = f"{ylabel}: " + "; ".join(parts) + "."
-        head = [f"seed {s}, {text}" for s in seeds for _, text in fields]
+        short = {"training": "train", "deployment": "deploy"}
+        head = [f"seed {s} {short[text]}" for s in seeds for _, text in fields]
         found = {(p.seed, p.step): p for p in result.history}
         table = [("training steps", *head)]
         for step in _some({p.step for p in result.history}):
