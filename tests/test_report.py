@@ -517,3 +517,44 @@ def test_an_unsafe_objective_is_not_blamed_on_generalization():
         [samples.verdict("objective-unsafe", malign=None)], label="objective-unsafe"
     )
     assert words.prefer_off(result)[0] == "Yes, but then of the objective itself."
+
+
+def test_how_numbers_were_made_is_told_once_where_columns_agree():
+    first, second = samples.verdict(), samples.verdict()
+    fields = ("z", "critical_stakes", "malign_window")
+    told = words.methods([("seed 0", first), ("seed 1", second)], fields)
+    assert [name for name, _ in told] == [
+        "Value over switched off (z)",
+        "Critical price (s*)",
+    ]
+    assert told[0][1] == [("", words.provenance(first.z))]
+    other = replace(second, z=replace(second.z, method="another way"))
+    (_, pairs), _ = words.methods([("seed 0", first), ("seed 1", other)], fields)
+    assert [who for who, _ in pairs] == ["seed 0", "seed 1"]
+    assert "another way" in pairs[1][1] and "another way" not in pairs[0][1]
+
+
+def test_every_method_is_on_the_page(malign):
+    for seed in samples.run().seeds:
+        for row in words.ROWS:
+            value = getattr(seed.verdict, row.field)
+            if isinstance(value, Estimate):
+                assert words.provenance(value) in malign.text, row.field
+
+
+def test_numbers_in_sentences_are_set_like_those_in_tables():
+    minus = "\N{MINUS SIGN}"
+    assert words.sentence("it is -1.7 [-2, -1.5]") == (
+        f"It is {minus}1.7 [{minus}2,\N{NO-BREAK SPACE}{minus}1.5]."
+    )
+    kept = "Steps 2-4 of keys-and-chests-2 with --seed -x."
+    assert words.sentence(kept) == kept
+    assert words.count(1.0, "chests") == "1 chest"
+    assert words.count(0.0, "chests") == "0 chests"
+
+
+def test_a_long_table_keeps_its_first_and_last_row():
+    assert charts._some({3, 1, 2}) == [1, 2, 3]
+    kept = charts._some(set(range(65)))
+    assert kept[0] == 0 and kept[-1] == 64 and len(kept) <= 21
+    assert charts._some(set()) == []
