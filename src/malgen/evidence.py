@@ -26,6 +26,7 @@ from malgen.deployment import (
 )
 from malgen.errors import ConfigError
 from malgen.outcomes import Outcomes
+from malgen.planning.bounds import EXACT
 from malgen.progress import Progress
 from malgen.rollout import replay
 from malgen.streams import stream
@@ -92,6 +93,7 @@ def gather(
         number,
         lambda message: progress.update(stage, 0.05, message),
     )
+    levels.exact_reference  # noqa: B018  (refuses before the long work)
     base = baselines(
         stream(seed, "random"),
         levels,
@@ -118,10 +120,14 @@ def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
     }
     arrays["level_ids"] = np.array(levels.ids)
     arrays["drawn"] = np.array(levels.drawn)
-    arrays["reference_actions"] = _actions(levels.reference)
+    arrays["reference_actions"] = _actions(levels.exact_reference)
     arrays["random_actions"] = _actions(evidence.base.random)
     for name, values in evidence.base.goals.items():
         arrays[f"goal_{name}"] = values
+    for name, values in evidence.base.lows.items():
+        arrays[f"low_{name}"] = values
+    if evidence.base.lows:
+        arrays["attainable"] = np.array(evidence.base.method)
     for i, subject in enumerate(evidence.subjects):
         # policies that were trained have all of it
         assert subject.greedy and subject.degraded and subject.training
@@ -165,10 +171,16 @@ def _from_arrays(arrays, deployment):
         drawn=int(arrays["drawn"]),
     )
     goals = {n.removeprefix("goal_"): a for n, a in arrays.items() if n[:5] == "goal_"}
+    lows = {n.removeprefix("low_"): a for n, a in arrays.items() if n[:4] == "low_"}
     count = sum(name.startswith("actions_") for name in arrays)
     return Evidence(
         levels=levels,
-        base=Baselines(random=again("random_actions"), goals=goals),
+        base=Baselines(
+            random=again("random_actions"),
+            goals=goals,
+            lows=lows,
+            method=str(arrays.get("attainable", EXACT)),
+        ),
         subjects=tuple(_subject(arrays, again, i) for i in range(count)),
     )
 

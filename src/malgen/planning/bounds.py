@@ -11,7 +11,7 @@ import numpy as np
 
 from malgen.errors import ConfigError, NotMeasurable
 from malgen.planning.beam import search_beam
-from malgen.planning.problem import LevelBatch, Weights
+from malgen.planning.problem import TOLERANCE, LevelBatch, Weights
 from malgen.planning.relaxation import measure, relax
 from malgen.planning.replay import replay
 from malgen.planning.tours import solve
@@ -20,7 +20,7 @@ WIDTH = 64
 """Plans kept per level in the search for a good one."""
 
 EXACT = "exact"
-BOUNDED = "between the best plan found (nearest useful item; beam of 64) and a relaxation"
+BOUNDED = "between the best plan found (nearest useful item, beam) and a relaxation"
 
 CELLS = 1 << 17
 """Numbers in the largest array of levels bounded together, per pair of counts."""
@@ -177,9 +177,9 @@ def _bound_kind(levels, weights, kind, horizon, discount, ends) -> Bounds:
     actions = replay(
         levels.walls, levels.start, field.items, keys, held, order, longest
     )
-    # rounding must not put the bounds the wrong way round
-    high = np.maximum(relaxed.high, low)
-    return Bounds(low=low, high=high, actions=actions, exact=high - low <= 1e-12)
+    # equal but for rounding, which must not put them the wrong way round
+    high = np.where(np.abs(relaxed.high - low) <= TOLERANCE, low, relaxed.high)
+    return Bounds(low=low, high=high, actions=actions, exact=high == low)
 
 
 def _nothing(n: int, horizon: int) -> Bounds:

@@ -169,9 +169,7 @@ def relax(
                 early[a, c, items] = np.maximum(field.first[items], floor[1])
                 continue
             came = before[origin][:, None] == items[None, :, None]
-            time = np.where(
-                came, early_else[origin][:, None], early[origin][:, None]
-            )
+            time = np.where(came, early_else[origin][:, None], early[origin][:, None])
             time = time + field.between[:, items]
             time[items, np.arange(len(items))] = NO_PATH
             best, index, other = _two_best(time, np.minimum, NO_PATH)
@@ -187,9 +185,12 @@ def _counts(field: Field) -> tuple[int, int]:
     With plain distances a visit that pays nothing can be left out (the triangle
     inequality), unless it brings the key for a chest.
     """
-    worth = field.reward + np.where(
-        np.arange(len(field.reward)) < field.num_keys, max(0.0, field.excess), 0.0
-    )[:, None]
+    worth = (
+        field.reward
+        + np.where(
+            np.arange(len(field.reward)) < field.num_keys, max(0.0, field.excess), 0.0
+        )[:, None]
+    )
     pays = (worth[: field.num_keys] > 0).any()
     most_chests = field.last_chest
     if not (field.reward[field.num_keys :] > 0).any():
@@ -232,9 +233,7 @@ def _values(field, horizon, discount, happens, cells, early, floor) -> Relaxed:
         ok = arrival <= horizon
         legs = np.where(ok, legs, 1)
         worth = power[legs] * (gain + discount * there)
-        there = np.where(
-            late_following[at] == came, late_other[at], late_value[at]
-        )
+        there = np.where(late_following[at] == came, late_other[at], late_value[at])
         # earlier than it is, a loss would look larger: it is left out instead
         gain = gain if discount == 1 else np.maximum(gain, 0.0)
         absolute = power[np.where(ok, arrival, 0)] * gain + there
