@@ -86,28 +86,29 @@ def gather(
         progress: where to report.
         stage: its name there.
     """
-    progress.update(stage, 0.0, "drawing certified levels")
+    n = jax.tree.leaves(policies)[0].shape[0]
+    who = f"{n} {'policies' if n > 1 else 'policy'}"
+    progress.update(stage, 0.0, f"{who}: drawing levels")
     levels = draw_levels(
         stream(seed, "levels"),
         deployment,
         number,
-        lambda message: progress.update(stage, 0.05, message),
+        lambda message: progress.update(stage, 0.05, f"{who}: {message}"),
     )
     levels.exact_reference  # noqa: B018  (refuses before the long work)
     base = baselines(
         stream(seed, "random"),
         levels,
-        lambda message: progress.update(stage, 0.2, message),
+        lambda message: progress.update(stage, 0.2, f"{who}: {message}"),
     )
     subjects = []
-    n = jax.tree.leaves(policies)[0].shape[0]
     for i in range(n):
-        progress.update(stage, 0.4 + 0.6 * i / n, f"policy {i}")
+        progress.update(stage, 0.4 + 0.6 * i / n, f"{who}: playing with number {i + 1}")
         policy = jax.tree.map(lambda leaf, i=i: leaf[i], policies)
         key_gate = stream(seed, "gate", i)
         side = training_side(key_gate, policy, training, GATE_LEVELS)
         subjects.append(observe(stream(seed, "play", i), policy, levels, base, side))
-    progress.update(stage, 1.0, f"{number} levels, {levels.drawn} drawn")
+    progress.update(stage, 1.0, f"{who}: {number} levels of {levels.drawn} drawn")
     return Evidence(levels=levels, base=base, subjects=tuple(subjects))
 
 
