@@ -62,7 +62,7 @@ def train_recipe(
             + opened,
         )
 
-    progress.update(stage, 0.0, f"{agents}: drawing levels, taking the first steps")
+    progress.update(stage, 0.0, f"{agents}: drawing levels, first steps")
     trained = train(
         manifest.seed,
         task,
