@@ -127,7 +127,7 @@ class Ahead:
         """Seconds left, at least 0; None while that is not known."""
         estimate = self._estimate(now)
         passed, self._seen = now - self._seen, now
-        if estimate is None or self._shown is None:
+        if estimate is None or estimate == 0 or self._shown is None:
             self._shown = estimate
             return estimate
         gone = max(self._shown - passed, 0.0)
