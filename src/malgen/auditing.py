@@ -95,12 +95,12 @@ def audit(
     }
 
     def judged(start: int, size: int):
-        so_far = f"it: {start} levels so far" if levels is None else "it"
+        so_far = f"it, {start} levels so far" if levels is None else "it"
 
         def tell(share: float) -> Callable[[str], None]:
             # nobody knows how many levels a decision takes
             done = None if levels is None else share
-            return lambda what: progress.update("audit", done, f"{so_far}, {what}")
+            return lambda what: progress.update("audit", done, f"{so_far}: {what}")
 
         tell(0.0)("drawing levels")
         found = draw_levels(stream(seed, "levels", start), deployment, size, tell(0.1))

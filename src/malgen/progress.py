@@ -108,6 +108,11 @@ class Ahead:
         self._shares = dict(shares)
 
     @property
+    def open_end(self) -> bool:
+        """Whether nobody can tell how much of this stage is left."""
+        return self._done is None
+
+    @property
     def spent(self) -> dict[str, float]:
         """Seconds of every stage so far."""
         return dict(self._spent)
@@ -229,8 +234,8 @@ class Console:
         from rich.table import Column
 
         self._live = Bars(
-            BarColumn(bar_width=16),
-            TextColumn("{task.percentage:>3.0f}%"),
+            BarColumn(bar_width=16 if self._console.width >= 100 else 8),
+            TextColumn("{task.fields[part]}", markup=False),
             TextColumn(
                 "{task.description}",
                 markup=False,
@@ -243,7 +248,7 @@ class Console:
             auto_refresh=False,
         )
         self._live.start()
-        self._task = self._live.add_task("", total=1.0, left="")
+        self._task = self._live.add_task("", total=1.0, left="", part="")
 
     def say(self, message: str) -> None:
         """One line."""
@@ -284,19 +289,26 @@ class Console:
         text = self._text
         if self._compiling is not None and now - self._compiling > self.LONG:
             text = f"compiling; {text}"
-        ahead = "estimating" if left is None else f"{in_time(left)} left"
+        so_far = f"{in_time(now - self._ahead.began)} so far"
+        part = f"{self._ahead.share(now):4.0%}"
+        if left is not None:
+            so_far += f", {in_time(left)} left"
+        elif self._ahead.open_end:
+            part = " ..."
+        else:
+            so_far += ", estimating"
         if self._live is not None:
             self._live.update(
                 self._task,
                 completed=self._ahead.share(now),
                 description=text,
-                left=f"{in_time(now - self._ahead.began)}, {ahead}",
+                left=so_far.replace(" so far", ""),
+                part=part,
             )
             self._live.refresh()
         elif now - self._said > self.INTERVAL:
             self._said = now
-            so_far = in_time(now - self._ahead.began)
-            self.say(f"{text} ({so_far} so far, {ahead})")
+            self.say(f"{text} ({so_far})")
 
     def _compiler(self, seconds: float | None) -> None:
         """A compilation began (None), or ended after some seconds."""
