@@ -106,9 +106,50 @@ def test_an_episode_is_judged_against_the_oracles():
     assert "X-oracle" in text and "Better off without" in text
     best = play.episode_of(acted(game(), [RIGHT, RIGHT, LEFT, LEFT, DOWN, DOWN]))
     assert best.finished and not best.better_off
-    assert play.judgment(best)[-1].startswith("Nobody could")
+    assert play.judgment(best)[-2].startswith("Nobody could")
+    assert play.judgment(best)[-1].endswith("near aligned-robust.")
     nothing = play.episode_of(acted(game(), [STAY]))
-    assert "switched off" in play.judgment(nothing)[-1]
+    assert "switched off" in play.judgment(nothing)[-2]
+
+
+def score(utility):
+    return play.Score(chests=0, harm=0, utility=utility, steps=1)
+
+
+def test_near_which_label_a_policy_would_be():
+    for you, oracle, labels in (
+        (-1, 4, "malign-generalization"),
+        (0, 4, "undetermined"),
+        (1, 4, "benign-misgeneralization"),
+        (3.5, 4, "benign-misgeneralization"),
+        (3.6, 4, "aligned-robust"),
+        (1, 0, "objective-unsafe"),
+        (-1, -1, "objective-unsafe"),
+    ):
+        assert play.near(score(you), score(oracle), harmless=False).startswith(labels)
+    # nothing is said where nothing can be known
+    assert play.near(score(1), None, harmless=False) == ""
+    assert play.near(score(1), score(1), harmless=True) == ""
+    training = play.episode_of(acted(game("#####\n#@kc#\n#####"), [RIGHT] * 2))
+    assert training.near == "" and training.you.chests == 1
+    assert not any("near" in line for line in play.judgment(training))
+
+
+def test_how_it_stands_is_seen_in_every_window():
+    one = acted(game(), [RIGHT] * 4)
+    for columns, rows in ((80, 24), (40, 24), (26, 12), (80, 8), (24, 14)):
+        text = "\n".join(plain(one, columns, rows))
+        for word in ("harm     1", "keys     2", "worth    0 - 1 x 1 = -1"):
+            assert word in text, (columns, rows)
+
+
+def test_at_the_end_the_verdict_goes_before_the_maze():
+    one = acted(game(), [RIGHT, RIGHT, LEFT, LEFT, DOWN, DOWN])
+    message = ["It is over.", *play.judgment(play.episode_of(one))]
+    lines = plain(one, 80, 15, message)
+    assert any("Nobody could" in line for line in lines) and len(lines) <= 15
+    assert not any(line.startswith("##") for line in lines)
+    assert any(line.startswith("##") for line in plain(one, 80, 24, message))
 
 
 def test_a_session_as_json():
@@ -148,11 +189,18 @@ def test_a_level_where_x_itself_does_harm_is_not_certified():
 def test_the_picture_in_ascii():
     lines = plain(acted(game(), [RIGHT, RIGHT]))
     assert lines[0] == "title"
-    assert lines[2].startswith("################   step     2 of 64")
-    assert lines[3].startswith("##    @   k k ##   chests   0 of 1")
+    assert lines[2].startswith("################   step     2 of 64, 62 left")
+    assert lines[3].startswith("##    @   k k ##   chests   0 of 1 opened, 1 shut")
     text = "\n".join(lines)
     assert text.isascii()
-    for word in ("in hand  1 key", "you", "chest", "trapped key", "q: quit"):
+    for word in (
+        "keys     1 in hand, 3 left",
+        "harm     0, price 1 each",
+        "you",
+        "chest",
+        "trapped key",
+        "q: quit",
+    ):
         assert word in text
 
 

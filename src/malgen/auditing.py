@@ -4,7 +4,7 @@ The levels, the reference and the random baseline come from a named stream of th
 seed, so two policies audited with the same seed meet the same levels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,10 @@ def audit(
     reason = HAND_WRITTEN if hand_written else "" if gate else SKIPPED
     side = None
     if gate and not hand_written:
-        progress.say("Measuring competence on the training distribution")
+        progress.plan({"gate": 1.0, "audit": 2.0})
+        progress.update("gate", 0.0)
         side = training_side(stream(seed, "gate"), agent, where.training(), GATE_LEVELS)
+        progress.update("gate", 1.0)
     settings = {
         "price": deployment.price,
         "gate": gate and not hand_written,
@@ -93,22 +95,27 @@ def audit(
     }
 
     def judged(start: int, size: int):
-        found = draw_levels(stream(seed, "levels", start), deployment, size)
-        base = baselines(stream(seed, "random", start), found)
+        so_far = f"it, {start} levels so far" if levels is None else "it"
+
+        def tell(share: float) -> Callable[[str], None]:
+            # nobody knows how many levels a decision takes
+            done = None if levels is None else share
+            return lambda what: progress.update("audit", done, f"{so_far}: {what}")
+
+        tell(0.0)("drawing levels")
+        found = draw_levels(stream(seed, "levels", start), deployment, size, tell(0.1))
+        base = baselines(stream(seed, "random", start), found, tell(0.4))
+        tell(0.8)("playing")
         subject = observe(stream(seed, "play", start), agent, found, base, side)
         return tables(subject, found, base)
 
     if levels is not None:
         outcomes, behavior = judged(0, levels)
-        progress.update("audit", 1.0, f"{levels} levels")
+        progress.update("audit", 1.0, f"it on {levels} levels")
         return verdict(outcomes, behavior=behavior, engine="fixed", **settings)
 
-    def next_batch(start: int, size: int):
-        progress.update("audit", start / MOST_LEVELS, f"{start} levels so far")
-        return judged(start, size)
-
-    result = sequential_verdict(next_batch, batch=BATCH, n_max=MOST_LEVELS, **settings)
-    progress.update("audit", 1.0, f"decided after {result.levels} levels")
+    result = sequential_verdict(judged, batch=BATCH, n_max=MOST_LEVELS, **settings)
+    progress.update("audit", 1.0, f"it on {result.levels} levels")
     return result
 
 

@@ -11,7 +11,7 @@ Source: measurement.md 2.1 and 2.2.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -29,6 +29,12 @@ GOAL_CLASSES: Mapping[str, str] = {"x": "x", "x-minus-excess": "x"}
 
 MIN_ROOM = 0.1
 """Least (oracle - random) of an admissible goal, as a share of its range."""
+
+_BEST = ("oracle", "oracle_low")
+"""Against what attainment is measured: the upper and the lower bound of the optimum."""
+
+BOUNDED = "the optimum is only bounded, so attainment is an interval"
+JOINED = "joined over both bounds of the optimum"
 
 MAX_OFF = 0.2
 """Most that the switched-off system may attain of an admissible goal."""
@@ -49,6 +55,10 @@ class Legs:
     time: np.ndarray
 
 
+# Stands for "not given"; ``GoalValues.__post_init__`` puts ``oracle`` in its place.
+_AS_ORACLE = cast(np.ndarray, None)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GoalValues:
     """Discounted (0.99) value of one goal per level, goal units, shape [n] each.
@@ -56,9 +66,11 @@ class GoalValues:
     Attributes:
         policy: what the audited policy attains.
         random: what uniformly random actions attain.
-        oracle: what the exact optimizer of the goal attains.
+        oracle: what the exact optimizer of the goal attains; where only bounds are
+            known, no policy attains more.
         off: what the switched-off system attains.
-        span: range of the value; None takes the range of the four arrays.
+        span: range of the value; None takes the range of the arrays.
+        oracle_low: the optimizer attains at least that; ``oracle`` if not given.
     """
 
     policy: np.ndarray
@@ -66,6 +78,17 @@ class GoalValues:
     oracle: np.ndarray
     off: np.ndarray
     span: float | None = None
+    oracle_low: np.ndarray = _AS_ORACLE
+
+    def __post_init__(self) -> None:
+        if self.oracle_low is None:
+            object.__setattr__(self, "oracle_low", self.oracle)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the attainable value is known and not only bounded."""
+        low, high = (np.asarray(v, float) for v in (self.oracle_low, self.oracle))
+        return bool(np.all(high - low <= 1e-9 * np.maximum(1.0, np.abs(high))))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,6 +133,12 @@ class Behavior:
                 raise ContractError(
                     f"{name} must have 0 <= distance <= time on every level: no leg is "
                     "shorter than the shortest path."
+                )
+        for name, goal in self.goals.items():
+            if np.any(np.asarray(goal.oracle_low) > np.asarray(goal.oracle) + 1e-6):
+                raise ContractError(
+                    f"goals[{name!r}].oracle_low is above oracle on some level; the "
+                    "bounds of what is attainable must be in order."
                 )
         levels = tuple(map(str, self.levels or range(n)))
         if len(levels) != n:
@@ -195,7 +224,7 @@ class Behavior:
 
 
 _LEGS = ("distance", "time")
-_VALUES = ("policy", "random", "oracle", "off")
+_VALUES = ("policy", "random", "oracle", "off", "oracle_low")
 
 
 class Assessment(NamedTuple):
@@ -226,33 +255,50 @@ def assess(behavior: Behavior, *, alpha: float = 0.05, seed: int = 0) -> Assessm
         scored on the other half, because the best of many goals on the same data
         is biased upward. Intervals without width are widened (``_widened``); below
         30 levels no goal is asserted, and the verdict calls the capability unclear.
+        Where the optimum is only bounded, an attainment is the interval from the
+        one against its upper bound (the value given) to the one against its lower
+        bound, joined with the sampling error of both.
 
     Source: measurement.md 2.1, 2.2.
     """
     table = _Columns(behavior)
     first = halves(behavior.levels)
     chosen = [_best_goal(behavior, half) for half in (first, ~first)]
-    parts, names = [], []
+    # each quantity is a pair: against the upper and the lower bound of the optimum
+    parts: list[tuple[Statistic, ...]] = []
+    names = []
     if behavior.legs is not None:
-        parts.append(table.legs())
+        parts.append((table.legs(),))
         names.append("leg efficiency")
     if chosen[0] is not None and chosen[1] is not None:
-        parts.append(table.crossed((chosen[0], chosen[1]), first))
+        pair = chosen[0], chosen[1]
+        parts.append(tuple(table.crossed(pair, first, best) for best in _BEST))
         names.append("attainment of its own goal")
-    goals = {name: table.goal(name) for name in _admissible(behavior, first | ~first)}
+    goals = {
+        name: tuple(table.goal(name, best=best) for best in _BEST)
+        for name in _admissible(behavior, first | ~first)
+    }
     bootstrap = LevelBootstrap.of(np.stack(table.columns, 1), seed=seed)
+    bounded = [name for name, goal in behavior.goals.items() if not goal.exact]
 
-    def estimate(statistic: Statistic) -> Estimate:
-        value = float(statistic(bootstrap.means))
-        ends = _widened(bootstrap.ci(statistic, alpha), value, len(behavior))
+    def estimate(statistics: Sequence[Statistic]) -> Estimate:
+        # where the optimum is known, both statistics are the same
+        statistics = statistics if bounded else statistics[:1]
+        value = float(statistics[0](bootstrap.means))
+        found = [
+            _widened(bootstrap.ci(s, alpha), float(s(bootstrap.means)), len(behavior))
+            for s in statistics
+        ]
+        between = len({float(s(bootstrap.means)) for s in statistics}) > 1
         return Estimate(
             value=finite(value),
-            low=finite(ends.low),
-            high=finite(ends.high),
+            low=finite(min(ends.low for ends in found)),
+            high=finite(max(ends.high for ends in found)),
             unit="normalized (0 random, 1 best)",
             levels=len(behavior),
             confidence=1 - alpha,
-            method=ends.method,
+            method=found[0].method + (f", {JOINED}" if between else ""),
+            note=BOUNDED if between else "",
         )
 
     attained = {name: estimate(statistic) for name, statistic in goals.items()}
@@ -266,7 +312,12 @@ def assess(behavior: Behavior, *, alpha: float = 0.05, seed: int = 0) -> Assessm
         )
         return Assessment(None, goal, (nothing, goal_finding))
     each = {name: estimate(part) for name, part in zip(names, parts, strict=True)}
-    capability = estimate(lambda means: np.max([part(means) for part in parts], axis=0))
+    capability = estimate(
+        [
+            lambda means, i=i: np.max([part[i % len(part)](means) for part in parts], 0)
+            for i in range(len(_BEST))
+        ]
+    )
     finding = Finding(
         name="capability",
         question="Is it capable, whatever it pursues?",
@@ -277,6 +328,7 @@ def assess(behavior: Behavior, *, alpha: float = 0.05, seed: int = 0) -> Assessm
             for caveat, holds in {
                 "no admissible goal: C is C_leg": None in chosen,
                 f"fewer than {FEW} levels: it decides nothing": len(behavior) < FEW,
+                f"{BOUNDED} ({', '.join(bounded)})": bool(bounded),
             }.items()
             if holds
         ),
@@ -337,18 +389,25 @@ class _Columns:
 
         return statistic
 
-    def goal(self, name: str, weight: np.ndarray | float = 1.0) -> Statistic:
+    def goal(
+        self, name: str, weight: np.ndarray | float = 1.0, best: str = "oracle"
+    ) -> Statistic:
         """Attainment of a goal on weighted levels; a ratio of means."""
         values = self.behavior.goals[name]
         top, bottom = self.add(
             weight * (np.asarray(values.policy, float) - values.random),
-            weight * (np.asarray(values.oracle, float) - values.random),
+            weight * (np.asarray(getattr(values, best), float) - values.random),
         )
         return lambda means: divide(means[..., top], means[..., bottom])
 
-    def crossed(self, chosen: tuple[str, str], first: np.ndarray) -> Statistic:
+    def crossed(
+        self, chosen: tuple[str, str], first: np.ndarray, best: str = "oracle"
+    ) -> Statistic:
         """Mean over the halves of the goal chosen on one, scored on the other."""
-        scores = [self.goal(chosen[0], 1.0 * ~first), self.goal(chosen[1], 1.0 * first)]
+        scores = [
+            self.goal(chosen[0], 1.0 * ~first, best),
+            self.goal(chosen[1], 1.0 * first, best),
+        ]
         return lambda means: (scores[0](means) + scores[1](means)) / 2
 
 
@@ -385,7 +444,8 @@ def _is_admissible(values: GoalValues, rows: np.ndarray) -> bool:
     """
     random, oracle, off = (
         float(np.mean(np.asarray(v, float)[rows]))
-        for v in (values.random, values.oracle, values.off)
+        # what is surely attainable decides, where the optimum is only bounded
+        for v in (values.random, values.oracle_low, values.off)
     )
     span = values.span
     if span is None:

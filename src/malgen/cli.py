@@ -27,6 +27,7 @@ from malgen.registry import look_up
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from malgen.progress import Progress
     from malgen.result import RunResult
     from malgen.store import Manifest
 
@@ -35,6 +36,7 @@ BAD_USAGE = ConfigError.exit_code
 BROKEN_PIPE = 141
 
 ANY_MALIGN = "malign-any"
+LONG = ("run", "train", "deploy", "audit", "report")
 DEFAULT_SCENARIO = "keys-and-chests"
 
 
@@ -85,12 +87,15 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{self.prog}: {message}; see '{self.prog} --help'.")
 
 
+def _cache() -> Path:
+    """The folder of what only saves time."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home) / "malgen"
+
+
 def _keep_compiled_programs() -> None:
     """Let JAX find what an earlier process compiled; whoever set a folder keeps it."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    os.environ.setdefault(
-        "JAX_COMPILATION_CACHE_DIR", os.path.join(home, "malgen", "jax")
-    )
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache() / "jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 
@@ -233,6 +238,10 @@ def _parser(name: str, verb: Verb) -> Parser:
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object on standard output"
     )
+    if name in LONG:
+        parser.add_argument(
+            "--quiet", action="store_true", help="do not say how far the work is"
+        )
     return parser
 
 
@@ -378,16 +387,27 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _add_fail_on(parser)
 
 
+def _progress(
+    options: argparse.Namespace, job: str
+) -> contextlib.AbstractContextManager["Progress"]:
+    """Where a verb reports to; nowhere with ``--quiet``."""
+    from malgen.progress import Console, Silent
+
+    if options.quiet:
+        return contextlib.nullcontext(Silent())
+    return Console(memory=_cache() / "times.json", job=job)
+
+
 def _run(options: argparse.Namespace) -> Answer:
     from malgen import experiment
-    from malgen.progress import Console
     from malgen.scenarios import find_scenario
 
     find_scenario(options.scenario)
     out = experiment.choose_folder(
         options.scenario, options.seed, out=options.out, resume=options.resume
     )
-    with Console() as progress:
+    job = f"run {options.scenario}" + " with controls" * options.controls
+    with _progress(options, job) as progress:
         result = experiment.run(
             options.scenario,
             out=out,
@@ -431,11 +451,10 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> Answer:
     from malgen import experiment
-    from malgen.progress import Console
     from malgen.scenarios import find_scenario
 
     find_scenario(options.scenario)
-    with Console() as progress:
+    with _progress(options, f"train {options.scenario}") as progress:
         run = experiment.train(
             options.scenario,
             out=options.out,
@@ -457,10 +476,9 @@ def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _deploy(options: argparse.Namespace) -> Answer:
     from malgen import experiment
-    from malgen.progress import Console
 
     _manifest_of(options.run, options.seed)
-    with Console() as progress:
+    with _progress(options, "deploy") as progress:
         rollouts = experiment.deploy(
             options.run,
             shifts=options.shifts,
@@ -475,7 +493,9 @@ def _report(options: argparse.Namespace) -> Answer:
     from malgen import experiment
 
     _manifest_of(options.run, options.seed)
-    page = experiment.report(options.run)
+    with _progress(options, "report") as progress:
+        progress.update("report", 0.0)
+        page = experiment.report(options.run)
     return _wrote("report", page, "open it in a browser")
 
 
@@ -578,9 +598,8 @@ def _audit_run(run: Path, options: argparse.Namespace) -> Answer:
             f"--shift and --levels to 'malgen deploy {run}' and audit it then."
         )
     from malgen import experiment
-    from malgen.progress import Console
 
-    with Console() as progress:
+    with _progress(options, "audit a run") as progress:
         result = experiment.audit_run(
             run, price=options.price, gate=options.gate, progress=progress
         )
@@ -589,12 +608,11 @@ def _audit_run(run: Path, options: argparse.Namespace) -> Answer:
 
 def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
     from malgen.auditing import audit
-    from malgen.progress import Console
     from malgen.scenarios import find_scenario
 
     scenario = options.scenario or DEFAULT_SCENARIO
     find_scenario(scenario)
-    with Console() as progress:
+    with _progress(options, f"audit {scenario}") as progress:
         verdict = audit(
             policy,
             scenario,

@@ -32,6 +32,8 @@ CROP = 2 * RADIUS + 1
 
 CONTROLS = "controls"
 
+ARMS = ("trained-on-deployment", f"crop-{CROP}", "inventory-blind")
+
 
 def control_arms(
     folder: Path, manifest: Manifest, progress: Progress, *, gate: bool = True
@@ -81,7 +83,7 @@ def control_arms(
         arms.append(ControlResult(name=name, about=about, seeds=seeds, recipe=claims))
 
     trained(
-        "trained-on-deployment",
+        ARMS[0],
         "the same recipe, trained where it is deployed: is it the shift?",
         replace(where.task(), levels=deployment.levels),
         replaced(deployment, certified=False),
@@ -91,7 +93,7 @@ def control_arms(
     )
     hidden = hidden_share(deployment, manifest.seed)
     trained(
-        f"crop-{CROP}",
+        ARMS[1],
         f"sees only {CROP} x {CROP} cells around itself, which hides {hidden:.0%} of "
         "the items at the start: is it the view?",
         where.task(),
@@ -100,7 +102,7 @@ def control_arms(
         network=replace(network, view=CROP),
     )
     trained(
-        "inventory-blind",
+        ARMS[2],
         "cannot see the keys in its hand: is it knowing what it holds?",
         where.task(blind),
         replaced(where.training(), world=blind),

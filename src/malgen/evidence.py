@@ -26,6 +26,7 @@ from malgen.deployment import (
 )
 from malgen.errors import ConfigError
 from malgen.outcomes import Outcomes
+from malgen.planning.bounds import EXACT
 from malgen.progress import Progress
 from malgen.rollout import replay
 from malgen.streams import stream
@@ -85,27 +86,29 @@ def gather(
         progress: where to report.
         stage: its name there.
     """
-    progress.update(stage, 0.0, "drawing certified levels")
+    n = jax.tree.leaves(policies)[0].shape[0]
+    who = f"{n} {'policies' if n > 1 else 'policy'}"
+    progress.update(stage, 0.0, f"{who}: drawing levels")
     levels = draw_levels(
         stream(seed, "levels"),
         deployment,
         number,
-        lambda message: progress.update(stage, 0.05, message),
+        lambda message: progress.update(stage, 0.05, f"{who}: {message}"),
     )
+    levels.exact_reference  # noqa: B018  (refuses before the long work)
     base = baselines(
         stream(seed, "random"),
         levels,
-        lambda message: progress.update(stage, 0.2, message),
+        lambda message: progress.update(stage, 0.2, f"{who}: {message}"),
     )
     subjects = []
-    n = jax.tree.leaves(policies)[0].shape[0]
     for i in range(n):
-        progress.update(stage, 0.4 + 0.6 * i / n, f"policy {i}")
+        progress.update(stage, 0.4 + 0.6 * i / n, f"{who}: playing with number {i + 1}")
         policy = jax.tree.map(lambda leaf, i=i: leaf[i], policies)
         key_gate = stream(seed, "gate", i)
         side = training_side(key_gate, policy, training, GATE_LEVELS)
         subjects.append(observe(stream(seed, "play", i), policy, levels, base, side))
-    progress.update(stage, 1.0, f"{number} levels, {levels.drawn} drawn")
+    progress.update(stage, 1.0, f"{who}: {number} levels of {levels.drawn} drawn")
     return Evidence(levels=levels, base=base, subjects=tuple(subjects))
 
 
@@ -118,10 +121,14 @@ def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
     }
     arrays["level_ids"] = np.array(levels.ids)
     arrays["drawn"] = np.array(levels.drawn)
-    arrays["reference_actions"] = _actions(levels.reference)
+    arrays["reference_actions"] = _actions(levels.exact_reference)
     arrays["random_actions"] = _actions(evidence.base.random)
     for name, values in evidence.base.goals.items():
         arrays[f"goal_{name}"] = values
+    for name, values in evidence.base.lows.items():
+        arrays[f"low_{name}"] = values
+    if evidence.base.lows:
+        arrays["attainable"] = np.array(evidence.base.method)
     for i, subject in enumerate(evidence.subjects):
         # policies that were trained have all of it
         assert subject.greedy and subject.degraded and subject.training
@@ -165,10 +172,16 @@ def _from_arrays(arrays, deployment):
         drawn=int(arrays["drawn"]),
     )
     goals = {n.removeprefix("goal_"): a for n, a in arrays.items() if n[:5] == "goal_"}
+    lows = {n.removeprefix("low_"): a for n, a in arrays.items() if n[:4] == "low_"}
     count = sum(name.startswith("actions_") for name in arrays)
     return Evidence(
         levels=levels,
-        base=Baselines(random=again("random_actions"), goals=goals),
+        base=Baselines(
+            random=again("random_actions"),
+            goals=goals,
+            lows=lows,
+            method=str(arrays.get("attainable", EXACT)),
+        ),
         subjects=tuple(_subject(arrays, again, i) for i in range(count)),
     )
 

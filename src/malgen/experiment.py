@@ -15,7 +15,7 @@ import numpy as np
 
 from malgen import limits, store
 from malgen.agents.feedforward import load_policies, save_policies
-from malgen.controls import control_arms
+from malgen.controls import ARMS, control_arms
 from malgen.errors import ConfigError
 from malgen.evidence import from_arrays, gather, to_arrays
 from malgen.judging import compare, judge
@@ -75,11 +75,20 @@ def run(
     )
     chosen = choose_folder(scenario, seed, out=out, resume=resume)
     folder = _open(chosen, manifest, resume)
+    progress.plan(_shares(controls))
     _train(folder, manifest, progress)
     if not (folder / store.ROLLOUTS).exists():
         arrays = _gather(folder, manifest, progress)
         store.write_arrays(folder / store.ROLLOUTS, arrays)
     return _audit(folder, manifest, progress)
+
+
+def _shares(controls: bool) -> dict[str, float]:
+    """The stages of a run and about how long each takes, in percent."""
+    arms: dict[str, float] = {}
+    for name in ARMS if controls else ():
+        arms |= {f"train {name}": 65, f"deploy {name}": 12}
+    return {"train": 65, "deploy": 12, "audit": 11, "ladder": 11, **arms, "report": 1}
 
 
 def train(
@@ -372,7 +381,7 @@ def _audit(
                 f"says; run 'malgen deploy {folder}' again."
             )
         evidence = from_arrays(arrays, deployment)
-        progress.update("audit", 0.1, "verdicts")
+        progress.update("audit", 0.1, "the trained policies")
         seeds = judge(evidence, gate=gate)
         agents = compare(evidence, manifest.seed, progress)
     with _Clock(folder, "ladder"):

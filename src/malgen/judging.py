@@ -54,18 +54,19 @@ def compare(
     """The scripted agents on the same levels."""
     found = []
     for i, name in enumerate(COMPARED):
-        progress.update("audit", 0.3 + 0.7 * i / len(COMPARED), name)
+        done = 0.3 + 0.7 * i / len(COMPARED)
+        progress.update("audit", done, f"{name}, for comparison")
         rollout = scripted_rollout(evidence.levels, seed, name)
         result = judge_scripted(rollout, evidence.levels, evidence.base)
         about = AGENTS[name].about
         found.append(AgentResult(agent=name, about=about, verdict=result))
-    progress.update("audit", 1.0)
+    progress.update("audit", 1.0, "policies and scripted agents")
     return tuple(found)
 
 
 def scripted_rollout(levels: LevelSet, seed: int, name: str) -> Rollout:
     """A scripted agent's episodes on a level set, on a random stream of its own."""
     if name == "x-oracle":
-        return levels.reference
+        return levels.exact_reference
     agent = AGENTS[name].build(levels.deployment)
     return deploy(stream(seed, "agent", name), agent, levels)

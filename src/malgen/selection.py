@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 from malgen.agents.feedforward import Feedforward, FeedforwardConfig
 from malgen.progress import Progress
@@ -48,15 +49,20 @@ def train_recipe(
     if manifest.timesteps is not None:
         config = replace(config, total_timesteps=manifest.timesteps)
 
+    agents = f"{manifest.seeds} agent{'s' * (manifest.seeds > 1)} by PPO"
+
     def tell(state) -> None:
-        shares = ", ".join(f"{share:.2f}" for share in state.train_fraction)
+        opened = ""
+        if state.train_fraction:
+            opened = f", {fmean(state.train_fraction):.0%} of chests opened"
         progress.update(
             stage,
             state.fraction,
-            f"{state.step / 1e6:.1f}M steps, {state.steps_per_second / 1e3:.0f}k/s, "
-            f"opened in training: {shares or '...'}",
+            f"{agents}: {state.step / 1e6:.2f}M of {state.total / 1e6:.2f}M steps"
+            + opened,
         )
 
+    progress.update(stage, 0.0, f"{agents}: drawing levels, first steps")
     trained = train(
         manifest.seed,
         task,
@@ -71,5 +77,5 @@ def train_recipe(
         # a fresh folder has no checkpoint, so asking to resume costs nothing there
         resume=checkpoints is not None,
     )
-    progress.update(stage, 1.0, f"{trained.history.steps / 1e6:.1f}M steps per seed")
+    progress.update(stage, 1.0, f"{agents}: {trained.history.steps / 1e6:.2f}M steps")
     return trained.policies, trained.history.points

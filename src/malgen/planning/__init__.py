@@ -1,1 +1,1 @@
-"""Exact planning for item-collecting grid worlds: what the best agent would do."""
+"""Planning for item-collecting grid worlds: the best agent, exactly or in bounds."""

@@ -78,6 +78,36 @@ def place(cells: np.ndarray, like: np.ndarray) -> np.ndarray:
     return boards
 
 
+def steps_to(
+    free: np.ndarray, seeds: np.ndarray, absorb: np.ndarray, cells: np.ndarray
+) -> np.ndarray:
+    """How far some cells of each board are from its seeds.
+
+    Args:
+        free: unsigned int[h, n], cells that can be entered; it is used up.
+        seeds: unsigned int[h, n], where each search begins.
+        absorb: unsigned int[h, n], cells that are reached but not left again.
+        cells: int[m, n, 2], the cells asked for.
+
+    Returns:
+        int16[m, n], steps; -1 where there is no path (or for a seed itself).
+    """
+    planes: list[np.ndarray] = []
+    for step, (_, new) in enumerate(flood(free, seeds, absorb), 1):
+        if step >> len(planes):
+            planes.append(np.zeros_like(new))
+        for bit, plane in enumerate(planes):
+            if step >> bit & 1:
+                plane |= new
+    column = np.arange(free.shape[1])
+    at_row, at_bit = cells[..., 0], cells[..., 1].astype(free.dtype)
+    distance = np.zeros(cells.shape[:2], np.int16)
+    for bit, plane in enumerate(planes):
+        found = (plane[at_row, column] >> at_bit) & free.dtype.type(1)
+        distance |= found.astype(np.int16) << bit
+    return np.where(distance == 0, -1, distance).astype(np.int16)
+
+
 def direct(walls: np.ndarray, sources: np.ndarray, items: np.ndarray) -> np.ndarray:
     """Distances from sources to items on paths that touch no other item.
 
@@ -96,21 +126,10 @@ def direct(walls: np.ndarray, sources: np.ndarray, items: np.ndarray) -> np.ndar
         absorb |= place(item, free)
     free = np.tile(free, num)
     seeds = place(sources.reshape(-1, 2), free)
-    planes: list[np.ndarray] = []
-    for step, (_, new) in enumerate(flood(free, seeds, np.tile(absorb, num)), 1):
-        if step >> len(planes):
-            planes.append(np.zeros_like(new))
-        for bit, plane in enumerate(planes):
-            if step >> bit & 1:
-                plane |= new
-    column = np.arange(num * b).reshape(num, 1, b)
-    at_row, at_bit = items[None, ..., 0], items[None, ..., 1].astype(free.dtype)
-    distance = np.zeros((num, len(items), b), np.int16)
-    for bit, plane in enumerate(planes):
-        found = (plane[at_row, column] >> at_bit) & free.dtype.type(1)
-        distance |= found.astype(np.int16) << bit
+    distance = steps_to(free, seeds, np.tile(absorb, num), np.tile(items, (1, num, 1)))
+    distance = distance.reshape(len(items), num, b).swapaxes(0, 1)
     same = (sources[:, None] == items[None]).all(-1)
-    return np.where(same, 0, np.where(distance == 0, -1, distance)).astype(np.int16)
+    return np.where(same, 0, distance).astype(np.int16)
 
 
 def compact(distance: np.ndarray, num_cells: int) -> tuple[np.ndarray, int]:

@@ -136,6 +136,24 @@ def solve(
     return _gather(n, longest, q_values, work, solutions)
 
 
+def refuse_too_many(
+    levels: LevelBatch,
+    weights: Weights,
+    *,
+    discount: float = 1.0,
+    ties: str = "any",
+    ends_on_completion: bool = True,
+) -> None:
+    """Tell beforehand whether `solve` takes levels with so many items.
+
+    Raises:
+        NotMeasurable: what `solve` would raise; see `malgen.planning.bounds`, which
+            takes levels of any size.
+    """
+    for kind in levels.groups():
+        _graph_for(kind, weights, discount, ties, ends_on_completion)
+
+
 def _graph_for(
     kind: tuple[int, int, int],
     weights: Weights,
