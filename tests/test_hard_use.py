@@ -98,9 +98,19 @@ def until(process, happened, seconds=300):
         time.sleep(0.02)
 
 
+@pytest.fixture
+def heard_signals():
+    """Children hear Ctrl-C even if the tests run in the background and ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="no such signals there")
-def test_interrupts_at_several_stages_are_told_and_resumed(finished, tmp_path):
-    """One run: Ctrl-C, SIGTERM and SIGKILL, each in another stage."""
+def test_interrupts_at_several_stages_are_told_and_resumed(
+    finished, tmp_path, heard_signals
+):
+    """One run, stopped again and again, each time in another stage."""
     folder = tmp_path / "run"
     checkpoint = folder / "checkpoints" / "checkpoint.safetensors"
     stages = [
@@ -128,7 +138,7 @@ def test_interrupts_at_several_stages_are_told_and_resumed(finished, tmp_path):
     assert kills.difference(kills.contents(folder), kills.contents(finished)) == ""
 
 
-def test_a_chunk_is_saved_before_an_interrupt_stops_it():
+def test_a_chunk_is_saved_before_an_interrupt_stops_it(heard_signals):
     steps = []
     for number, error in (
         (signal.SIGINT, KeyboardInterrupt),
