@@ -445,7 +445,7 @@ def test_unknown_fields_of_results_are_told(run, capsys):
 
 def test_results_that_contradict_themselves_are_told(run, capsys):
     stakes = json.loads((run / store.VERDICT).read_text())["stakes"]
-    stakes[0]["x"] = []  # fewer prices than utilities
+    stakes[0]["mean"] = [1.0]  # fewer utilities than prices
     changed(run / store.VERDICT, stakes=stakes)
     said = refused_untouched(capsys, run, "report", run)
     assert store.VERDICT in said and "malgen audit" in said
