@@ -5,12 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench fuzz newest clean
 
 demo: $(VENV)/installed
 	$(BIN)/malgen run keys-and-chests-small
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev newest
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/pyrefly check
@@ -22,6 +22,10 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/pyrefly check
 	$(BIN)/lint-imports
+
+# many more examples than the tests take, and other ones each time
+fuzz: $(VENV)/installed-dev
+	MALGEN_FUZZ=1 $(BIN)/python -m pytest tests/test_fuzz.py -q -s --timeout 7200 -p no:xdist
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/oracles.py
@@ -39,5 +43,24 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# A second environment with the newest supported Python, if one is here that is newer
+# than that of the first; without one, or without a way to fill it, its tests are skipped.
+NEWEST := .venv-newest
+newest: $(VENV)/python
+	@for python in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13.*/bin/python \
+	    python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12.*/bin/python; do \
+	  "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] <= tuple(map(int, sys.argv[1].split("."))))' \
+	    "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" >/dev/null 2>&1 || continue; \
+	  $(MAKE) --no-print-directory $(NEWEST)/installed NEWER="$$python" || { rm -rf $(NEWEST); \
+	    echo "The environment with the newest Python could not be made; its tests are skipped."; }; \
+	  break; \
+	done
+
+$(NEWEST)/installed: pyproject.toml constraints.txt
+	@rm -rf $(NEWEST)
+	@"$(NEWER)" -m venv $(NEWEST)
+	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(NEWEST) .pytest_cache .hypothesis .ruff_cache .import_linter_cache

@@ -19,6 +19,7 @@ from malgen.agents.feedforward import (
 from malgen.errors import ConfigError
 from malgen.grid.moves import MIRRORED, TURNED
 from malgen.grid.views import view_shape
+from malgen.seal import BLANK, sealed
 from malgen.worlds.keys_and_chests import (
     PLANES,
     KeysAndChests,
@@ -215,9 +216,10 @@ def damaged(kind, tmp_path):
         arrays = safetensors.numpy.load(blob)
         size = int.from_bytes(blob[:8], "little")
         header = json.loads(json.loads(blob[8 : 8 + size])["__metadata__"]["malgen"])
+        header["digest"] = BLANK
         metadata = {"malgen": json.dumps(edited(kind, header, arrays))}
         metadata = {} if kind == "foreign" else metadata
-        path.write_bytes(safetensors.numpy.save(arrays, metadata=metadata))
+        path.write_bytes(sealed(safetensors.numpy.save(arrays, metadata=metadata)))
     return path
 
 

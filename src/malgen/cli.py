@@ -1,7 +1,8 @@
 """The command ``malgen``: eight verbs over the same functions that Python users call.
 
 Exit status: 0 done; 1 a foreign program failed; 2 bad usage or bad input, told in one
-sentence on standard error; 3 a verdict that ``--fail-on`` names; 130 interrupted.
+sentence on standard error; 3 a verdict that ``--fail-on`` names; 130 interrupted
+(Ctrl-C); 143 terminated.
 With ``--json``, standard output carries one JSON object and nothing else.
 
 Nothing heavy is imported before a verb runs, so that ``--help`` is instant. That is
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from malgen import __version__, limits
+from malgen import __version__, interrupts, limits
+from malgen.compiled import cache_folder, keep_compiled_programs
 from malgen.errors import ConfigError, MalgenError
 from malgen.findings import LABELS, MALIGN_ANY, Estimate, to_json
 from malgen.registry import look_up
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from malgen.result import RunResult
     from malgen.store import Manifest
 
-DONE, FAILED_ON, INTERRUPTED = 0, 3, 130
+DONE, FAILED_ON, INTERRUPTED, TERMINATED = 0, 3, 130, 143
 BAD_USAGE = ConfigError.exit_code
 BROKEN_PIPE = 141
 
@@ -87,44 +89,56 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{self.prog}: {message}; see '{self.prog} --help'.")
 
 
-def _cache() -> Path:
-    """The folder of what only saves time."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home) / "malgen"
-
-
-def _keep_compiled_programs() -> None:
-    """Let JAX find what an earlier process compiled; whoever set a folder keeps it."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_cache() / "jax"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status and never raises for bad input."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    _keep_compiled_programs()
     try:
-        return _main(argv)
+        with interrupts.heard():
+            return _main(argv)
     except MalgenError as error:
         return _complain(str(error), error.exit_code)
+    except interrupts.Terminated:
+        return _complain(f"Terminated. {_go_on(argv)}", TERMINATED)
     except KeyboardInterrupt:
-        more = ""
-        if argv[0] in ("run", "train"):
-            more = " Give the same command with --resume to go on."
-        return _complain(f"Interrupted.{more}", INTERRUPTED)
+        return _complain(f"Interrupted. {_go_on(argv)}", INTERRUPTED)
     except BrokenPipeError:
-        # the reader of a pipe went away; let the interpreter's last flush go nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()
         return BROKEN_PIPE
+    except MemoryError:
+        return _complain(
+            "There is not enough memory for this; give fewer --levels or --seeds.",
+            BAD_USAGE,
+        )
     except OSError as error:
-        if error.filename is None:
-            raise
         reason = error.strerror or type(error).__name__
+        if error.filename is None:
+            _drop_output()
+            return _complain(
+                f"Standard output or another open file could not be used ({reason}); "
+                "make room, or send the output elsewhere.",
+                BAD_USAGE,
+            )
         return _complain(
             f"{error.filename} cannot be used ({reason}); check the path and who may "
             "read and write it.",
             BAD_USAGE,
         )
+
+
+def _go_on(argv: list[str]) -> str:
+    """How an interrupted command is taken up again."""
+    if argv[0] in ("run", "train"):
+        return (
+            "What was finished is saved; give the same command with --resume to go on."
+        )
+    if argv[0] in ("deploy", "audit", "report"):
+        return "Nothing was changed; give the same command again."
+    return ""
+
+
+def _drop_output() -> None:
+    """Let the interpreter's last flush go nowhere, when nobody can take it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _complain(message: str, status: int) -> int:
@@ -147,6 +161,7 @@ def _main(argv: list[str]) -> int:
         _unknown_option("malgen", first, ("--help", "--version"))
     verb = look_up("command", first, VERBS)
     parser = _parser(first, verb)
+    keep_compiled_programs()  # reading the arguments may already start JAX
     try:
         options, extra = parser.parse_known_args(_one_by_one(argv[1:]))
     except SystemExit as stop:  # --help was printed
@@ -332,7 +347,7 @@ def _add_levels(
 ) -> None:
     parser.add_argument(
         "--levels",
-        type=_whole("--levels", least),
+        type=_whole("--levels", least, limits.MOST_LEVELS),
         default=default,
         metavar="N",
         help=f"deployment levels, at least {least} (default: {unless})",
@@ -342,7 +357,7 @@ def _add_levels(
 def _add_seeds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds",
-        type=_whole("--seeds", 1),
+        type=_whole("--seeds", 1, limits.MOST_SEEDS),
         default=3,
         metavar="N",
         help="independent training runs (default: %(default)s)",
@@ -395,7 +410,7 @@ def _progress(
 
     if options.quiet:
         return contextlib.nullcontext(Silent())
-    return Console(memory=_cache() / "times.json", job=job)
+    return Console(memory=cache_folder() / "times.json", job=job)
 
 
 def _run(options: argparse.Namespace) -> Answer:
@@ -442,7 +457,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     _add_seeds(parser)
     parser.add_argument(
         "--timesteps",
-        type=_whole("--timesteps", 1),
+        type=_whole("--timesteps", 1, limits.MOST_TIMESTEPS),
         metavar="N",
         help="environment steps per training run (default: the recipe's)",
     )
@@ -510,13 +525,8 @@ def _wrote(what: str, path: Path, then: str) -> Answer:
 
 def _manifest_of(run: Path, seed: int | None) -> "Manifest":
     """What is written in the run's folder, if a given seed does not contradict it."""
-    from malgen.store import is_run, read_manifest
+    from malgen.store import read_manifest
 
-    if run.is_dir() and not is_run(run):
-        raise ConfigError(
-            f"The folder {run} has no manifest.json; give a folder that 'malgen run' "
-            "or 'malgen train' wrote."
-        )
     manifest = read_manifest(run)
     if seed is not None and seed != manifest.seed:
         raise ConfigError(

@@ -5,6 +5,8 @@ Each arm changes one thing in the recipe of the main job: the training distribut
 goal?), or the learner (what would X-seeking look like through a small view?).
 """
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from malgen.worlds.keys_and_chests import KeysAndChests, sample_levels
 CROP = 2 * RADIUS + 1
 
 CONTROLS = "controls"
+CHECKPOINTS = "checkpoints"
 
 ARMS = ("trained-on-deployment", f"crop-{CROP}", "inventory-blind")
 
@@ -71,12 +74,14 @@ def control_arms(
                 None,
                 manifest,
                 progress,
-                checkpoints=home / "checkpoints",
+                checkpoints=home / CHECKPOINTS,
                 stage=f"train {name}",
                 network=network,
                 assert_train_null=assert_train_null,
             )
             save_policies(path, policies)
+        # also those of a process that was killed right after it had saved
+        shutil.rmtree(home / CHECKPOINTS, ignore_errors=True)
         evidence = _evidence(home, name, training, there, manifest, progress)
         seeds = judge(evidence, gate=gate)
         claims = recipe([s.verdict for s in seeds])
@@ -130,7 +135,9 @@ def _evidence(
 ) -> Evidence:
     """The arm's episodes, from its folder if they are there."""
     path = home / store.ROLLOUTS
-    if not path.exists():
+    asked = np.array(json.dumps([manifest.levels, manifest.seed]))
+    # rollouts on other levels, of an earlier deployment, are made anew
+    if not path.exists() or store.read_arrays(path).get("asked") != asked:
         evidence = gather(
             load_policies(home / store.POLICIES),
             there,
@@ -140,7 +147,7 @@ def _evidence(
             progress=progress,
             stage=f"deploy {name}",
         )
-        store.write_arrays(path, to_arrays(evidence))
+        store.write_arrays(path, {"asked": asked, **to_arrays(evidence)})
     return from_arrays(store.read_arrays(path), there)
 
 

@@ -4,20 +4,24 @@ Each step reads what the step before wrote into the run folder and writes its ow
 artifact, so a killed run goes on where it stopped and each step can be run alone.
 """
 
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from malgen import limits, store
-from malgen.agents.feedforward import load_policies, save_policies
-from malgen.controls import ARMS, control_arms
+from malgen.agents.feedforward import Feedforward, load_policies, save_policies
+from malgen.controls import ARMS, CHECKPOINTS, control_arms
 from malgen.errors import ConfigError
 from malgen.evidence import from_arrays, gather, to_arrays
+from malgen.files import write_atomically, write_together
+from malgen.findings import from_json
 from malgen.judging import compare, judge
 from malgen.ladder import supply_ladder
 from malgen.progress import Progress, Silent
@@ -28,7 +32,6 @@ from malgen.store import Manifest
 from malgen.summary import findings_of, summarize
 from malgen.types import Deployment
 
-CHECKPOINTS = "checkpoints"
 RUNS = Path("runs")
 
 
@@ -74,13 +77,13 @@ def run(
         controls=controls,
     )
     chosen = choose_folder(scenario, seed, out=out, resume=resume)
-    folder = _open(chosen, manifest, resume)
-    progress.plan(_shares(controls))
-    _train(folder, manifest, progress)
-    if not (folder / store.ROLLOUTS).exists():
-        arrays = _gather(folder, manifest, progress)
-        store.write_arrays(folder / store.ROLLOUTS, arrays)
-    return _audit(folder, manifest, progress)
+    with _opened(chosen, manifest, resume) as folder:
+        progress.plan(_shares(controls))
+        _train(folder, manifest, progress)
+        if not (folder / store.ROLLOUTS).exists():
+            arrays = _gather(folder, manifest, progress)
+            store.write_arrays(folder / store.ROLLOUTS, arrays)
+        return _audit(folder, manifest, progress)
 
 
 def _shares(controls: bool) -> dict[str, float]:
@@ -117,8 +120,8 @@ def train(
     """
     find_scenario(scenario)
     manifest = _manifest(scenario=scenario, seed=seed, seeds=seeds, timesteps=timesteps)
-    folder = _open(out, manifest, resume)
-    _train(folder, manifest, progress or Silent())
+    with _opened(out, manifest, resume) as folder:
+        _train(folder, manifest, progress or Silent())
     return folder / store.POLICIES
 
 
@@ -142,25 +145,26 @@ def deploy(
     Returns:
         The path of the recorded rollouts.
     """
-    old = store.read_manifest(run)
-    for name, _ in shifts:
-        find_shift(name)
-    checked = _manifest(
-        scenario=old.scenario,
-        seed=old.seed,
-        seeds=old.seeds,
-        price=old.price if price is None else price,
-        levels=old.levels if levels is None else levels,
-        controls=old.controls,
-        shifts=tuple((name, float(s)) for name, s in shifts),
-        timesteps=old.timesteps,
-    )
-    # Everything that can fail comes first, so that a failure loses nothing.
-    evidence = _gather(run, checked, progress or Silent())
-    store.write_arrays(run / store.ROLLOUTS, evidence)
-    store.write_json(run / store.MANIFEST, checked)
-    for stale in (store.FINDINGS, store.VERDICT, store.REPORT):
-        (run / stale).unlink(missing_ok=True)
+    with _held(run) as old:
+        checked = _manifest(
+            scenario=old.scenario,
+            seed=old.seed,
+            seeds=old.seeds,
+            price=old.price if price is None else price,
+            levels=old.levels if levels is None else levels,
+            controls=old.controls,
+            shifts=tuple((name, float(s)) for name, s in shifts),
+            timesteps=old.timesteps,
+        )
+        # Everything that can fail comes first, so that a failure loses nothing.
+        evidence = _gather(run, checked, progress or Silent())
+        write_together(
+            {
+                run / store.ROLLOUTS: store.array_bytes(evidence),
+                run / store.MANIFEST: store.json_bytes(checked),
+            },
+            remove=[run / n for n in (store.FINDINGS, store.VERDICT, store.REPORT)],
+        )
     return run / store.ROLLOUTS
 
 
@@ -182,15 +186,14 @@ def audit_run(
     Raises:
         ConfigError: a folder without rollouts.
     """
-    manifest = store.read_manifest(run)
-    if not (run / store.ROLLOUTS).exists():
-        raise ConfigError(
-            f"{run} has no rollouts yet; run 'malgen deploy {run}' first."
-        )
-    if price is not None:
-        manifest = replace(manifest, price=limits.price(price))
-        store.write_json(run / store.MANIFEST, manifest)
-    return _audit(run, manifest, progress or Silent(), gate=gate)
+    with _held(run) as manifest:
+        if not (run / store.ROLLOUTS).exists():
+            raise ConfigError(
+                f"{run} has no rollouts yet; run 'malgen deploy {run}' first."
+            )
+        if price is not None:
+            manifest = replace(manifest, price=limits.price(price))
+        return _audit(run, manifest, progress or Silent(), gate=gate)
 
 
 def report(run: Path) -> Path:
@@ -199,12 +202,24 @@ def report(run: Path) -> Path:
     Returns:
         The path of the HTML file.
     """
-    from malgen.report.html import write
+    from malgen.report.html import render
 
-    store.read_manifest(run)
-    result = store.read_json(RunResult, run / store.VERDICT)
-    write(result, run / store.REPORT)
+    with _held(run):
+        result = store.read_json(RunResult, run / store.VERDICT)
+        try:
+            page = render(result)
+        except Exception as error:
+            # every field was of the right kind, so together they make no sense
+            raise ConfigError(
+                f"{run / store.VERDICT} cannot be drawn ({type(error).__name__}: "
+                f"{error}); {store.remedy(run / store.VERDICT)}."
+            ) from error
+        write_atomically(run / store.REPORT, _encoded(page))
     return run / store.REPORT
+
+
+def _encoded(page: str) -> bytes:
+    return page.encode("utf-8", "replace")
 
 
 def _manifest(
@@ -230,18 +245,8 @@ def _manifest(
         versions=store.versions(),
         platform=store.machine(),
     )
-    _check(manifest)
+    store.check(manifest)
     return manifest
-
-
-def _check(manifest: Manifest) -> None:
-    limits.seed(manifest.seed)
-    limits.whole("seeds", manifest.seeds, 1)
-    # fewer levels have no bootstrap interval worth the name
-    limits.whole("levels", manifest.levels, 30)
-    limits.price(manifest.price)
-    if manifest.timesteps is not None:
-        limits.whole("timesteps", manifest.timesteps, 1)
 
 
 def choose_folder(
@@ -266,10 +271,32 @@ def choose_folder(
     return last if resume else folder
 
 
-def _open(folder: Path, manifest: Manifest, resume: bool) -> Path:
-    """The folder of this run, with its manifest written."""
+@contextmanager
+def _held(run: Path) -> Iterator[Manifest]:
+    """The manifest of a run, whose folder no other process can write meanwhile."""
+    store.read_manifest(run)  # a folder that is no run is told first
+    with store.hold(run):
+        yield store.read_manifest(run)
+
+
+@contextmanager
+def _opened(folder: Path, manifest: Manifest, resume: bool) -> Iterator[Path]:
+    """The folder of this run, held, with its manifest written."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; give the name of a folder.")
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with store.hold(folder):
+            _begin(folder, manifest, resume)
+            yield folder
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):  # nothing came of it, if it is empty
+                folder.rmdir()
+
+
+def _begin(folder: Path, manifest: Manifest, resume: bool) -> None:
     if store.is_run(folder):
         if not resume:
             raise ConfigError(
@@ -277,23 +304,32 @@ def _open(folder: Path, manifest: Manifest, resume: bool) -> Path:
                 "give another --out."
             )
         _refuse_other(folder, store.read_manifest(folder), manifest)
-        return folder
-    if folder.exists() and any(folder.iterdir()):
+        return
+    if any(folder.iterdir()):
         raise ConfigError(
             f"{folder} is not empty and holds no run; give another --out."
         )
     store.write_json(folder / store.MANIFEST, manifest)
-    return folder
 
 
 def _refuse_other(folder: Path, old: Manifest, new: Manifest) -> None:
     for name in Manifest.__dataclass_fields__:
-        if getattr(old, name) != getattr(new, name):
+        before, now = getattr(old, name), getattr(new, name)
+        if before == now:
+            continue
+        if name == "versions":
+            names = before | now
+            package = next(n for n in names if before.get(n) != now.get(n))
+            old_one, new_one = before.get(package, "?"), now.get(package, "?")
             raise ConfigError(
-                f"{folder} holds a run with {name} {getattr(old, name)}, but "
-                f"{getattr(new, name)} was asked for; resume with the same settings, "
-                "or give another --out."
+                f"{folder} holds a run of {package} {old_one}, but {package} {new_one} "
+                "is installed, which may give other bytes; install what it was made "
+                "with, or give another --out."
             )
+        raise ConfigError(
+            f"{folder} holds a run with {name} {before}, but {now} was asked for; "
+            "resume with the same settings, or give another --out."
+        )
 
 
 class _Clock:
@@ -306,34 +342,64 @@ class _Clock:
         self.began = time.monotonic()
 
     def __exit__(self, *exception: object) -> None:
-        known = {}
-        if self.path.exists():
-            try:
-                known = json.loads(self.path.read_text())
-            except ValueError:
-                known = {}  # times are a convenience; a torn file must stop nothing
+        # times are a convenience: whatever is wrong with their file must stop nothing
+        try:
+            known = from_json(dict[str, float], self.path.read_bytes())
+        except (OSError, ValueError):
+            known = {}
         spent = known.get(self.stage, 0.0) + time.monotonic() - self.began
         known[self.stage] = round(spent, 2)
-        store.write_plain_json(self.path, known)
+        with contextlib.suppress(ConfigError):
+            store.write_plain_json(self.path, known)
 
 
 def _train(folder: Path, manifest: Manifest, progress: Progress) -> None:
     if (folder / store.POLICIES).exists():
-        load_policies(folder / store.POLICIES)  # a damaged file must be told now
-        return
-    where = find_scenario(manifest.scenario)
-    with _Clock(folder, "train"):
-        policies, points = train_recipe(
-            where,
-            where.task(),
-            where.deployment(manifest.price),
-            manifest,
-            progress,
-            checkpoints=folder / CHECKPOINTS,
-        )
-    store.write_lines(folder / store.HISTORY, points)
-    save_policies(folder / store.POLICIES, policies)
+        _policies(folder, manifest)  # a damaged file must be told now
+    else:
+        where = find_scenario(manifest.scenario)
+        with _Clock(folder, "train"):
+            policies, points = train_recipe(
+                where,
+                where.task(),
+                where.deployment(manifest.price),
+                manifest,
+                progress,
+                checkpoints=folder / CHECKPOINTS,
+            )
+        store.write_lines(folder / store.HISTORY, points)
+        save_policies(folder / store.POLICIES, policies)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def _policies(folder: Path, manifest: Manifest) -> Feedforward:
+    """The trained policies, if they are the ones that the manifest tells of."""
+    path = folder / store.POLICIES
+    policies = load_policies(path)
+    size = find_scenario(manifest.scenario).size
+    found = (policies.height, policies.width, int(policies.critic_bias.shape[0]))
+    if found != (size, size, manifest.seeds):
+        raise ConfigError(
+            f"{path} holds {found[2]} policies for {found[0]} x {found[1]} cells, but "
+            f"the manifest tells of {manifest.seeds} for {size} x {size}; put the "
+            "files of one run together again, or train again in another folder."
+        )
+    return policies
+
+
+def _history(folder: Path, manifest: Manifest) -> tuple[HistoryPoint, ...]:
+    """The learning curve, if it can be one of this run."""
+    path = folder / store.HISTORY
+    points = tuple(store.read_lines(HistoryPoint, path))
+    for number, point in enumerate(points, 1):
+        shares = (point.train_fraction, point.deploy_fraction)
+        sane = 0 <= point.seed < manifest.seeds and point.step >= 0
+        if not sane or not all(0 <= share <= 1 for share in shares):
+            raise ConfigError(
+                f"{path} has in line {number} a number that is out of range; "
+                f"{store.remedy(path)}."
+            )
+    return points
 
 
 def _deployment(manifest: Manifest) -> Deployment:
@@ -346,7 +412,7 @@ def _gather(
     folder: Path, manifest: Manifest, progress: Progress
 ) -> dict[str, np.ndarray]:
     """Deploy the policies of a folder; everything to judge them, as arrays."""
-    policies = load_policies(folder / store.POLICIES)
+    policies = _policies(folder, manifest)
     where = find_scenario(manifest.scenario)
     with _Clock(folder, "deploy"):
         evidence = gather(
@@ -362,7 +428,9 @@ def _gather(
 
 def _asked(manifest: Manifest) -> np.ndarray:
     """What decides the rollouts; tells rollouts of another deployment apart."""
-    return np.array(json.dumps([manifest.shifts, manifest.levels, manifest.seed]))
+    return np.array(
+        json.dumps([manifest.scenario, manifest.shifts, manifest.levels, manifest.seed])
+    )
 
 
 def _audit(
@@ -370,10 +438,10 @@ def _audit(
 ) -> RunResult:
     where = find_scenario(manifest.scenario)
     deployment = _deployment(manifest)
-    policies = load_policies(folder / store.POLICIES)
+    policies = _policies(folder, manifest)
     arms: tuple[ControlResult, ...] = ()
     with _Clock(folder, "audit"):
-        history = tuple(store.read_lines(HistoryPoint, folder / store.HISTORY))
+        history = _history(folder, manifest)
         arrays = store.read_arrays(folder / store.ROLLOUTS)
         if arrays.get("asked") != _asked(manifest):
             raise ConfigError(
@@ -405,9 +473,18 @@ def _audit(
             ladder=ladder,
             history=history,
         )
-        store.write_json(folder / store.VERDICT, result)
-        store.write_plain_json(folder / store.FINDINGS, findings_of(result))
         progress.update("report", 0.5)
-        report(folder)
+        from malgen.report.html import render
+
+        # all or nothing: a folder must not hold the verdict at one price, and the
+        # manifest or the report at another
+        write_together(
+            {
+                folder / store.VERDICT: store.json_bytes(result),
+                folder / store.FINDINGS: store.plain_json_bytes(findings_of(result)),
+                folder / store.REPORT: _encoded(render(result)),
+                folder / store.MANIFEST: store.json_bytes(manifest),
+            }
+        )
         progress.update("report", 1.0)
     return result

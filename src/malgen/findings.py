@@ -4,6 +4,7 @@ Frozen standard-library dataclasses, validated by pydantic when they are read
 back. A number never travels without its interval, its unit and its n.
 """
 
+import json
 import math
 from dataclasses import dataclass, field
 from functools import cache
@@ -255,6 +256,19 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     """A validated dataclass from JSON text.
 
     Raises:
-        pydantic.ValidationError: with the path of every field that is off.
+        pydantic.ValidationError: with the path of every field that is off or unknown.
+        ValueError: a number that is not finite; ``ValidationError`` is one too.
     """
-    return _adapter(kind).validate_json(text)
+    found = _adapter(kind).validate_json(text, extra="forbid")
+    # pydantic takes NaN and 1e999 where JSON has no such numbers
+    json.loads(text, parse_constant=_refuse, parse_float=_finite_number)
+    return found
+
+
+def _refuse(text: str) -> float:
+    raise ValueError(f"{text} is not a finite number")
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)

@@ -9,6 +9,10 @@ from malgen.errors import ConfigError
 MOST_SEED = 2**32 - 1
 # Far beyond any malign window; larger prices only overflow the arithmetic.
 MOST_PRICE = 1e6
+# Far beyond what memory and patience hold; larger numbers only overflow.
+MOST_LEVELS = 10**6
+MOST_SEEDS = 10**4
+MOST_TIMESTEPS = 10**12
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:

@@ -27,6 +27,7 @@ from malgen.errors import ConfigError, ContractError
 from malgen.files import write_atomically
 from malgen.grid.moves import MIRRORED, NUM_ACTIONS, TURNED
 from malgen.grid.views import centered, position_of, view_shape
+from malgen.seal import BLANK, check_seal, sealed
 from malgen.types import ActorCritic
 from malgen.worlds.keys_and_chests import PLANES
 
@@ -395,6 +396,7 @@ def save_policies(path: str | os.PathLike, policies: Feedforward) -> None:
         ConfigError: the file cannot be written.
     """
     header = {
+        "digest": BLANK,
         "format": FORMAT,
         "height": policies.height,
         "width": policies.width,
@@ -406,7 +408,7 @@ def save_policies(path: str | os.PathLike, policies: Feedforward) -> None:
         {k: np.asarray(v) for k, v in _named(policies).items()},
         metadata={"malgen": json.dumps(header, sort_keys=True)},
     )
-    write_atomically(path, blob)
+    write_atomically(path, sealed(blob))
 
 
 def load_policies(path: str | os.PathLike) -> Feedforward:
@@ -420,6 +422,7 @@ def load_policies(path: str | os.PathLike) -> Feedforward:
     """
     path = Path(path)
     try:
+        check_seal(path.read_bytes())
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -430,8 +433,8 @@ def load_policies(path: str | os.PathLike) -> Feedforward:
         ) from None
     except (OSError, safetensors.SafetensorError, ValueError) as error:
         raise ConfigError(
-            f"The policy file {path} is damaged or is not a .safetensors file; train "
-            "again or copy it again."
+            f"The policy file {path} is damaged or was not written by malgen "
+            f"({error}); train again or copy it again."
         ) from error
     return _assembled(path, metadata, arrays)
 

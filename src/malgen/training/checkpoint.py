@@ -1,7 +1,8 @@
 """Checkpoints: everything a training run needs to go on to the same bytes.
 
 One safetensors file (weights, optimizer, environments, random keys) with a JSON
-header (counters, history). Nothing in it is executed when it is read.
+header (counters, history, a digest of every byte of the file). Nothing in it is
+executed when it is read.
 """
 
 import hashlib
@@ -20,8 +21,9 @@ import safetensors.numpy
 from malgen.errors import ConfigError
 from malgen.files import write_atomically
 from malgen.result import HistoryPoint
+from malgen.seal import BLANK, check_seal, sealed
 
-FORMAT = 1
+FORMAT = 2
 NAME = "checkpoint.safetensors"
 
 
@@ -54,6 +56,7 @@ def save_checkpoint(
         ConfigError: the folder cannot be written.
     """
     header = {
+        "digest": BLANK,
         **counters,
         "identity": _hash(counters["identity"]),
         "format": FORMAT,
@@ -65,7 +68,7 @@ def save_checkpoint(
         for i, leaf in enumerate(jax.tree.leaves(learners))
     }
     blob = safetensors.numpy.save(arrays, metadata={"malgen": json.dumps(header)})
-    write_atomically(folder / NAME, blob)
+    write_atomically(folder / NAME, sealed(blob))
 
 
 def load_checkpoint(
@@ -89,6 +92,7 @@ def load_checkpoint(
     if not path.exists():
         return None
     try:
+        check_seal(path.read_bytes())
         with safetensors.safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})["malgen"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -12,6 +12,7 @@ evaluations in a row, else at ``total_timesteps``. Deployment results play no pa
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from jaxtyping import Bool
 
 from malgen.agents.feedforward import FeedforwardConfig
 from malgen.errors import ConfigError, ContractError
+from malgen.interrupts import waiting
 from malgen.result import HistoryPoint
 from malgen.training import ppo
 from malgen.training.checkpoint import load_checkpoint, save_checkpoint
@@ -160,9 +162,11 @@ def train(
         run.restore(path)
     began, done_before = time.monotonic(), run.chunk
     while not run.finished:
-        run.advance()
-        if path is not None:
-            run.save(path)
+        # an interrupted chunk would be lost, so it is finished and saved first
+        with waiting() if path is not None else nullcontext():
+            run.advance()
+            if path is not None:
+                run.save(path)
         if on_progress is not None:
             on_progress(run.progress(time.monotonic() - began, done_before))
     return Trained(run.policies(), run.history())
