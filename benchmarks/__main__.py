@@ -1,0 +1,40 @@
+"""Run the benchmarks: python -m benchmarks [--only NAME] [--quick] [--dirty]."""
+
+import argparse
+import importlib
+import time
+from pathlib import Path
+
+from benchmarks import competitors, harness
+
+QUESTIONS = ("stepping", "generation")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", choices=QUESTIONS, metavar="NAME")
+    parser.add_argument("--quick", action="store_true", help="smaller and less exact")
+    parser.add_argument(
+        "--dirty", action="store_true", help="do not wait for an undisturbed machine"
+    )
+    parser.add_argument("--jaxgmg", metavar="FOLDER", help="source of jaxgmg")
+    parser.add_argument("--install", action="store_true", help="get competitors, end")
+    parser.add_argument(
+        "--results", type=Path, default=harness.HERE / "results.jsonl", metavar="FILE"
+    )
+    options = parser.parse_args()
+    options.rounds = 3 if options.quick else harness.ROUNDS
+    options.patience = 1 if options.dirty else 4
+    if options.install:
+        competitors.install()
+        return
+    for question in options.only or QUESTIONS:
+        began = time.monotonic()
+        rows = importlib.import_module(f"benchmarks.{question}").measure(options)
+        harness.append(options.results, rows)
+        seconds = time.monotonic() - began
+        harness.show(f"{question} ({seconds:.0f} s)", rows)
+
+
+if __name__ == "__main__":
+    main()

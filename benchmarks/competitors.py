@@ -1,0 +1,89 @@
+"""Where each contestant lives: an environment of its own, outside the repository.
+
+``python -m benchmarks --install`` makes them; whatever is missing becomes a row that
+says so. jaxgmg is not on any index: its source folder is given by ``--jaxgmg``.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.harness import Failed, Worker
+
+HOME = Path(
+    os.environ.get("MALGEN_BENCH_HOME")
+    or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    / "malgen"
+    / "bench"
+)
+
+# What each environment needs. jaxgmg's dependencies, without its loggers.
+PACKAGES = {
+    "jaxgmg": "jax flax chex distrax einops jaxtyping optax imageio pillow".split(),
+    "navix": ["navix"],
+    "xminigrid": ["xminigrid"],
+    "minigrid": ["minigrid"],
+}
+
+
+class Missing(Exception):
+    """A contestant that is not there; how to get it, for a reader."""
+
+
+def python_of(name: str) -> str:
+    """The interpreter of a competitor's environment.
+
+    Raises:
+        Missing: there is none.
+    """
+    python = HOME / name / "bin" / "python"
+    if not python.exists():
+        raise Missing("not installed: python -m benchmarks --install")
+    return str(python)
+
+
+def malgen() -> Worker:
+    """This package, in the environment that runs the benchmarks."""
+    return Worker("malgen", sys.executable, "with_malgen.py")
+
+
+def jaxgmg(source: str | None) -> Worker:
+    """jaxgmg from a folder.
+
+    Raises:
+        Missing: no folder was given, or it holds something else.
+    """
+    if source is None:
+        raise Missing("not given: --jaxgmg PATH_TO_SOURCE")
+    if not (Path(source) / "jaxgmg" / "environments").is_dir():
+        raise Missing(f"no jaxgmg source in {Path(source).name}")
+    return Worker("jaxgmg", python_of("jaxgmg"), "with_jaxgmg.py", (source,))
+
+
+def other(name: str) -> Worker:
+    """navix, xminigrid or minigrid.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    return Worker(name, python_of(name), f"with_{name}.py")
+
+
+def install() -> None:
+    """Make the environments that are missing; one that fails stops nothing."""
+    for name, packages in PACKAGES.items():
+        folder = HOME / name
+        python = folder / "bin" / "python"
+        print(f"{name}: {folder}", flush=True)
+        try:
+            if not python.exists():
+                subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            subprocess.run(
+                [python, "-m", "pip", "install", "--quiet", *packages], check=True
+            )
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"{name} could not be installed: {error}", flush=True)
+
+
+__all__ = ["Failed", "Missing", "install", "jaxgmg", "malgen", "other", "python_of"]

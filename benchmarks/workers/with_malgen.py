@@ -1,0 +1,117 @@
+"""malgen as it is measured: through functions that anybody may call."""
+
+import jax
+import jax.numpy as jnp
+from protocol import Case, serve
+
+from malgen.worlds.keys_and_chests import (
+    CHESTS,
+    KeysAndChests,
+    KeysAndChestsLevels,
+    sample_levels,
+)
+
+# The same number of transitions per call at every batch, so that the observations of
+# one call take the same room.
+TRANSITIONS = 2**15
+HORIZON = 128
+POOL = 4096
+
+
+def distribution(size, num_keys, num_chests):
+    return KeysAndChestsLevels(
+        height=size,
+        width=size,
+        num_keys=num_keys,
+        num_chests=num_chests,
+        solvable_within=HORIZON,
+    )
+
+
+def generation(size, num_keys, num_chests, batch):
+    levels = distribution(size, num_keys, num_chests)
+    keys = iter(jax.random.split(jax.random.key(0), 10**6))
+
+    def run(times):
+        for _ in range(times):
+            drawn = sample_levels(next(keys), levels, batch)
+        jax.block_until_ready(drawn)
+
+    return Case(
+        run,
+        batch,
+        "levels",
+        {
+            "layout": f"{size}x{size} spanning tree, half of the other walls opened",
+            "inside": "walls, items, and a walked certificate that the level can be "
+            "completed in time",
+        },
+    )
+
+
+def stepping(size, num_keys, num_chests, batch, fresh):
+    world, levels = KeysAndChests(), distribution(size, num_keys, num_chests)
+    length = TRANSITIONS // batch
+    drawn = TRANSITIONS // HORIZON if fresh else POOL
+
+    def reset(level):
+        state = jax.vmap(world.reset, in_axes=(None, 0))(jax.random.key(0), level)
+        return level, state, jnp.zeros(batch, jnp.int32)
+
+    def roll(key, pool, carry):
+        key_action, key_row = jax.random.split(key)
+        actions = jax.random.randint(key_action, (length, batch), 0, world.num_actions)
+        rows = jax.random.randint(key_row, (length, batch), 0, drawn)
+
+        def step(carry, draws):
+            level, state, clock = carry
+            action, row = draws
+            following = jax.vmap(world.step, in_axes=(None, 0, 0, 0))(
+                key, state, action, level
+            )
+            reward = jax.vmap(CHESTS)(state, action, following, level)
+            ended = jax.vmap(world.is_terminal)(following, level)
+            ended |= clock + 1 >= HORIZON
+            begun = reset(jax.tree.map(lambda leaf: leaf[row], pool))
+            choose = jax.vmap(
+                lambda new, a, b: jax.tree.map(lambda x, y: jnp.where(new, x, y), a, b)
+            )
+            carry = choose(ended, begun, (level, following, clock + 1))
+            seen = jax.vmap(world.observe)(carry[1], carry[0])
+            return carry, (seen, reward, ended)
+
+        return jax.lax.scan(step, carry, (actions, rows))
+
+    roll = jax.jit(roll)
+    pool = sample_levels(jax.random.key(1), levels, drawn)
+    carry = jax.jit(reset)(jax.tree.map(lambda leaf: leaf[:batch], pool))
+    keys = iter(jax.random.split(jax.random.key(2), 10**6))
+
+    def run(times):
+        nonlocal carry
+        for _ in range(times):
+            supply, start = pool, carry
+            if fresh:
+                supply = sample_levels(next(keys), levels, drawn)
+                start = reset(jax.tree.map(lambda leaf: leaf[:batch], supply))
+            carry, recorded = roll(next(keys), supply, start)
+            jax.block_until_ready(recorded)
+
+    return Case(
+        run,
+        TRANSITIONS,
+        "steps",
+        {
+            "observation": f"bool planes [{size}, {size}, 7], all of them written out",
+            "actions": "uniform, drawn inside",
+            "levels": "drawn inside" if fresh else "a pool drawn before",
+            "auto-reset": "inside, to another level of the pool",
+        },
+    )
+
+
+if __name__ == "__main__":
+    serve(
+        {"generation": generation, "stepping": stepping},
+        ("malgen", "jax", "jaxlib", "equinox", "numpy"),
+    )
