@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import competitors, harness
 
-QUESTIONS = ("stepping", "generation")
+QUESTIONS = ("stepping", "generation", "ppo")
 
 
 def main() -> None:

@@ -20,7 +20,18 @@ HOME = Path(
 
 # What each environment needs. jaxgmg's dependencies, without its loggers.
 PACKAGES = {
-    "jaxgmg": "jax flax chex distrax einops jaxtyping optax imageio pillow".split(),
+    "jaxgmg": [
+        "jax",
+        "flax",
+        "chex",
+        "distrax",
+        "einops",
+        "imageio",
+        "jaxtyping",
+        "optax",
+        "pillow",
+        "tqdm",
+    ],
     "navix": ["navix"],
     "xminigrid": ["xminigrid"],
     "minigrid": ["minigrid"],
@@ -43,9 +54,9 @@ def python_of(name: str) -> str:
     return str(python)
 
 
-def malgen() -> Worker:
+def malgen(name: str = "malgen") -> Worker:
     """This package, in the environment that runs the benchmarks."""
-    return Worker("malgen", sys.executable, "with_malgen.py")
+    return Worker(name, sys.executable, "with_malgen.py")
 
 
 def jaxgmg(source: str | None) -> Worker:

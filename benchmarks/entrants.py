@@ -59,7 +59,9 @@ class Entrants:
         for name in self.others:
             why = self.absent.get(name) or self.failed.get(name)
             if why:
-                rows.append(Row(question=self.question, what=what, other=name, ratio=why))
+                rows.append(
+                    Row(question=self.question, what=what, other=name, ratio=why)
+                )
                 continue
             rows.append(
                 harness.compared(

@@ -16,5 +16,3 @@ def measure(options) -> list[Row]:
         field.open("generation", **SIZE, batch=BATCH)
         rounds = field.play()
         return field.rows(what, rounds, TARGETS)
-
-

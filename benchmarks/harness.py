@@ -246,12 +246,12 @@ class Ratio:
         return f" (only {self.clean} of {self.rounds} rounds clean)"
 
 
-def ratio(rounds: list[Round], fast: str, slow: str) -> Ratio:
-    """Speed of one contestant over another's, paired by round."""
-    pairs = [(one[fast], one[slow]) for one in rounds]
+def ratio(rounds: list[Round], ours: str, other: str, scale: float = 1.0) -> Ratio:
+    """Speed of one contestant over another's, paired by round, times ``scale``."""
+    pairs = [(one[ours], one[other]) for one in rounds]
     clean = [pair for pair in pairs if pair[0].clean and pair[1].clean]
     counted = clean or pairs
-    values = [slow.seconds / fast.seconds for fast, slow in counted]
+    values = [scale * b.seconds / a.seconds for a, b in counted]
     return Ratio(
         statistics.median(values),
         min(values),

@@ -3,12 +3,15 @@
 import sys
 import types
 
-# Loggers that its modules import and that nothing measured here calls.
-for name in ("wandb", "tqdm"):
-    sys.modules.setdefault(name, types.ModuleType(name))
+# A logger that its modules import and that nothing measured here calls.
+sys.modules["wandb"] = types.ModuleType("wandb")
 sys.path.insert(0, sys.argv[1])
 
 import jax
+import optax
+from flax.training.train_state import TrainState
+from jaxgmg.baselines import autocurricula, experience, networks
+from jaxgmg.baselines.ppo import ppo_update
 from jaxgmg.environments import keys_and_chests
 from jaxgmg.procgen import maze_generation
 from protocol import Case, serve
@@ -102,8 +105,79 @@ def stepping(size, num_keys, num_chests, batch, fresh):
     )
 
 
+def ppo(size, num_keys, num_chests, hidden, settings):
+    """Its training cycle, without logs, evaluations and checkpoints."""
+    env = environment()
+    levels = generator(size, num_keys, num_chests)
+    gen = autocurricula.InfiniteDomainRandomisation(level_generator=levels)
+    gen_state = gen.init()
+    spec = f"relu:{len(hidden)}x{hidden[0]}"
+    net = networks.get_architecture(spec, num_actions=env.num_actions)
+    example = levels.sample(jax.random.key(0))
+    params, net_state = net.init_params_and_state(
+        rng=jax.random.key(1), obs_type=env.obs_type(level=example)
+    )
+    train_state = TrainState.create(
+        apply_fn=jax.vmap(net.apply, in_axes=(None, 0, 0, 0)),
+        params=params,
+        tx=optax.chain(
+            optax.clip_by_global_norm(settings["max_grad_norm"]),
+            optax.adam(learning_rate=settings["learning_rate"]),
+        ),
+    )
+    # Compiled here although its own loop does not; in its favor.
+    advantages_of = jax.jit(
+        jax.vmap(experience.generalised_advantage_estimation, in_axes=(0, None, None))
+    )
+    batch, length = settings["num_envs"], settings["num_steps"]
+    keys = iter(jax.random.split(jax.random.key(2), 10**5))
+
+    def run(times):
+        nonlocal train_state, gen_state
+        for _ in range(times):
+            gen_state, drawn = gen.get_batch(
+                state=gen_state, rng=next(keys), num_levels=batch
+            )
+            rollouts = experience.collect_rollouts(
+                rng=next(keys),
+                num_steps=length,
+                train_state=train_state,
+                net_init_state=net_state,
+                env=env,
+                levels=drawn,
+            )
+            advantages = advantages_of(rollouts, settings["gae_lambda"], 0.99)
+            train_state, _ = ppo_update(
+                rng=next(keys),
+                train_state=train_state,
+                rollouts=rollouts,
+                advantages=advantages,
+                num_epochs=settings["update_epochs"],
+                num_minibatches_per_epoch=settings["num_minibatches"],
+                gamma=0.99,
+                clip_eps=settings["clip_coef"],
+                entropy_coeff=settings["ent_coef"],
+                critic_coeff=settings["vf_coef"],
+                compute_metrics=False,
+            )
+        jax.block_until_ready(train_state)
+
+    sizes = [size * size * 5, *hidden]
+    layers = [list(pair) for pair in zip(sizes[:-1], sizes[1:], strict=True)]
+    return Case(
+        run,
+        batch * length,
+        "steps",
+        {
+            "inside": f"levels ({batch} new ones every {length} steps), rollouts, "
+            "updates",
+            "layers": [*layers, [hidden[-1] + env.num_actions, env.num_actions + 1]],
+        },
+    )
+
+
 if __name__ == "__main__":
     serve(
-        {"generation": generation, "stepping": stepping},
+        {"generation": generation, "stepping": stepping, "ppo": ppo},
         ("jax", "jaxlib", "flax", "distrax", "numpy"),
     )

@@ -1,9 +1,15 @@
 """malgen as it is measured: through functions that anybody may call."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from protocol import Case, serve
 
+from malgen.agents.feedforward import FeedforwardConfig
+from malgen.training.ppo import PPOConfig
+from malgen.training.train import train
+from malgen.types import Task
 from malgen.worlds.keys_and_chests import (
     CHESTS,
     KeysAndChests,
@@ -110,8 +116,44 @@ def stepping(size, num_keys, num_chests, batch, fresh):
     )
 
 
+def layers_of(size, hidden, view, num_actions):
+    """(inputs, outputs) of each matrix product of one forward pass, heads as one."""
+    network = FeedforwardConfig(hidden=tuple(hidden), view=view).build(
+        jax.random.key(0), (size, size, 7), num_actions
+    )
+    # Training leaves out the planes that no training level can show.
+    weights = network.without((4, 5)).weights()
+    return [list(m.shape) for m, _ in weights.trunk] + [[hidden[-1], num_actions + 1]]
+
+
+def ppo(size, num_keys, num_chests, view, hidden, settings):
+    """Training runs of one chunk; every run starts anew, compiled once."""
+    world = KeysAndChests()
+    task = Task(world, distribution(size, num_keys, num_chests), CHESTS, HORIZON, 0.99)
+    once = PPOConfig(total_timesteps=1, anneal_lr=False, **settings)
+    chunk = once.steps_per_update * once.chunk_updates
+    network = FeedforwardConfig(hidden=tuple(hidden), view=view)
+    seeds = itertools.count()
+
+    def run(times):
+        config = PPOConfig(total_timesteps=times * chunk, anneal_lr=False, **settings)
+        trained = train(next(seeds), task, config, network, seeds=1)
+        jax.block_until_ready(trained.policies)
+
+    return Case(
+        run,
+        chunk,
+        "steps",
+        {
+            "inside": f"levels (a new pool of {once.pool_size} every {chunk} steps), "
+            "initialization, rollouts, updates, statistics",
+            "layers": layers_of(size, hidden, view, world.num_actions),
+        },
+    )
+
+
 if __name__ == "__main__":
     serve(
-        {"generation": generation, "stepping": stepping},
+        {"generation": generation, "stepping": stepping, "ppo": ppo},
         ("malgen", "jax", "jaxlib", "equinox", "numpy"),
     )
