@@ -4,12 +4,13 @@
 says so. jaxgmg is not on any index: its source folder is given by ``--jaxgmg``.
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.harness import Failed, Worker
+from benchmarks.harness import WORKERS, Worker
 
 HOME = Path(
     os.environ.get("MALGEN_BENCH_HOME")
@@ -20,21 +21,10 @@ HOME = Path(
 
 # What each environment needs. jaxgmg's dependencies, without its loggers.
 PACKAGES = {
-    "jaxgmg": [
-        "jax",
-        "flax",
-        "chex",
-        "distrax",
-        "einops",
-        "imageio",
-        "jaxtyping",
-        "optax",
-        "pillow",
-        "tqdm",
-    ],
-    "navix": ["navix"],
-    "xminigrid": ["xminigrid"],
-    "minigrid": ["minigrid"],
+    "jaxgmg": "jax flax chex distrax einops imageio jaxtyping optax pillow tqdm",
+    "navix": "navix",
+    "xminigrid": "xminigrid",
+    "minigrid": "minigrid",
 }
 
 
@@ -69,7 +59,24 @@ def jaxgmg(source: str | None) -> Worker:
         raise Missing("not given: --jaxgmg PATH_TO_SOURCE")
     if not (Path(source) / "jaxgmg" / "environments").is_dir():
         raise Missing(f"no jaxgmg source in {Path(source).name}")
-    return Worker("jaxgmg", python_of("jaxgmg"), "with_jaxgmg.py", (source,))
+    path = os.pathsep.join([str(Path(source).resolve()), str(WORKERS / "stand_ins")])
+    return Worker(
+        "jaxgmg",
+        python_of("jaxgmg"),
+        "with_jaxgmg.py",
+        environment={"PYTHONPATH": path},
+    )
+
+
+def stable_baselines3() -> Worker:
+    """Runs where malgen runs.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    if importlib.util.find_spec("stable_baselines3") is None:
+        raise Missing("not installed: pip install 'malgen[sb3]'")
+    return Worker("stable-baselines3", sys.executable, "with_sb3.py")
 
 
 def other(name: str) -> Worker:
@@ -78,7 +85,12 @@ def other(name: str) -> Worker:
     Raises:
         Missing: it is not installed.
     """
-    return Worker(name, python_of(name), f"with_{name}.py")
+    return Worker(
+        name,
+        python_of(name),
+        f"with_{name}.py",
+        environment={"PYTHONPATH": None},
+    )
 
 
 def install() -> None:
@@ -91,10 +103,8 @@ def install() -> None:
             if not python.exists():
                 subprocess.run([sys.executable, "-m", "venv", folder], check=True)
             subprocess.run(
-                [python, "-m", "pip", "install", "--quiet", *packages], check=True
+                [python, "-m", "pip", "install", "--quiet", *packages.split()],
+                check=True,
             )
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"{name} could not be installed: {error}", flush=True)
-
-
-__all__ = ["Failed", "Missing", "install", "jaxgmg", "malgen", "other", "python_of"]

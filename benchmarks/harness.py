@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -106,12 +107,14 @@ class Worker:
         python: interpreter of its environment.
         script: file in ``benchmarks/workers``.
         arguments: of the script.
+        environment: variables that differ from this process's; None removes one.
     """
 
     name: str
     python: str
     script: str
     arguments: tuple[str, ...] = ()
+    environment: dict[str, str | None] = field(default_factory=dict)
     case: dict = field(default_factory=dict)
     times: int = 1
 
@@ -119,13 +122,14 @@ class Worker:
         log = LOGS / f"{self.name.replace(' ', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log, self.log = log.open("a"), log
-        # JAX must not write to a cache of somebody else's version.
+        wanted = {**os.environ, **self.environment}
         self._process = subprocess.Popen(
             [self.python, str(WORKERS / self.script), *self.arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
+            env={name: value for name, value in wanted.items() if value is not None},
         )
 
     @property
@@ -156,11 +160,7 @@ class Worker:
         """Prepare a case, run it once, and find how often to run it in one turn."""
         self.case = self.ask(do="open", case=case, settings=settings)
         self.ask(do="run", times=1)  # compiles
-        self.times = 1
-        while (seconds := self.ask(do="run", times=self.times)["seconds"]) < TURN:
-            # A little too long rather than too short, but never by a wild guess.
-            wanted = 1.25 * self.times * TURN / max(seconds, 1e-6)
-            self.times = min(math.ceil(wanted), 20 * self.times)
+        self.times = calibrated(lambda n: self.ask(do="run", times=n)["seconds"])
 
     def turn(self) -> Turn:
         """One turn."""
@@ -179,6 +179,43 @@ class Worker:
             self._process.wait()
         self._process.stdout.close()
         self._log.close()
+
+
+class Local:
+    """Work in this process that takes turns like a worker's.
+
+    Args:
+        case: does the work n times; what one time is and what is inside, as a
+            worker's ``Case``.
+        packages: versions told, by name.
+    """
+
+    def __init__(self, case, packages: tuple[str, ...] = ("malgen", "numpy")) -> None:
+        self._case = case
+        versions = {name: metadata.version(name) for name in packages}
+        self.case = {"unit": case.unit, "facts": case.facts, "versions": versions}
+        self._seconds(1)
+        self.times = calibrated(self._seconds)
+
+    def _seconds(self, times: int) -> float:
+        began = time.perf_counter()
+        self._case.run(times)
+        return time.perf_counter() - began
+
+    def turn(self) -> Turn:
+        """One turn."""
+        with Watch() as watch:
+            seconds = self._seconds(self.times)
+        return Turn(seconds / (self.times * self._case.work), watch.others)
+
+
+def calibrated(seconds) -> int:
+    """How often to run something in one turn; ``seconds(n)`` runs it n times."""
+    times = 1
+    while (spent := seconds(times)) < TURN:
+        # A little too long rather than too short, but never by a wild guess.
+        times = min(math.ceil(1.25 * times * TURN / max(spent, 1e-6)), 20 * times)
+    return times
 
 
 LOGS = Path(os.environ.get("TMPDIR", "/tmp")) / "malgen-benchmarks"
@@ -262,6 +299,12 @@ def ratio(rounds: list[Round], ours: str, other: str, scale: float = 1.0) -> Rat
     )
 
 
+def doubt(rounds: list[Round], name: str) -> str:
+    """What is wrong with one contestant's rate; empty when nothing is."""
+    clean = sum(one[name].clean for one in rounds)
+    return Ratio(1, 1, 1, clean or len(rounds), clean, len(rounds)).doubt.strip()
+
+
 def rate(rounds: list[Round], name: str) -> float:
     """Median units of work per second, of clean turns if there are any."""
     turns = [one[name] for one in rounds]
@@ -303,7 +346,7 @@ def compared(
     question: str,
     what: str,
     rounds: list[Round],
-    workers: dict[str, Worker],
+    workers: dict[str, Worker] | dict[str, Local],
     other: str,
     *,
     ours: str = "malgen",
@@ -331,7 +374,7 @@ def compared(
     )
 
 
-def inside(workers: dict[str, Worker], ours: str, other: str) -> str:
+def inside(workers: dict[str, Worker] | dict[str, Local], ours: str, other: str) -> str:
     """What is timed, told once where both do the same."""
     mine, theirs = workers[ours].case["facts"], workers[other].case["facts"]
     parts = []

@@ -7,7 +7,6 @@ the same run, by the faster of JAX and NumPy).
 """
 
 import contextlib
-import importlib.util
 import sys
 
 from benchmarks import competitors, harness
@@ -76,7 +75,7 @@ def measure(options) -> list[Row]:
         )
         enter(
             "stable-baselines3",
-            stable_baselines3,
+            competitors.stable_baselines3,
             "ppo",
             **SIZE,
             hidden=HIDDEN,
@@ -142,12 +141,13 @@ def _share(rounds, name, best, cost) -> Row:
     """Time of the products alone over time of the training, per FLOP."""
     scale = cost[name] / cost["malgen"]  # the products were those of malgen's network
     found = harness.ratio(rounds, name, best, scale=scale)
+    alone = harness.rate(rounds, best) * cost["malgen"] / 1e9
     reached = f"{harness.rate(rounds, name) * cost[name] / 1e9:.3g} GFLOP/s"
     return Row(
         question="ppo",
         what=f"PPO: {name}, share of the products alone",
         malgen=reached,
-        other=f"{best}: {harness.rate(rounds, best) * cost['malgen'] / 1e9:.3g} GFLOP/s",
+        other=f"{best}: {alone:.3g} GFLOP/s",
         ratio=str(found),
         timed="floating point operations of dense products per second of training over "
         "those of the same products alone, float32, same threads",
@@ -155,14 +155,3 @@ def _share(rounds, name, best, cost) -> Row:
         reached=found.median >= 0.6 if name == "malgen" else None,
         numbers={"share": found.median, "flops_per_step": cost[name]},
     )
-
-
-def stable_baselines3() -> Worker:
-    """Runs where malgen runs.
-
-    Raises:
-        Missing: it is not installed.
-    """
-    if importlib.util.find_spec("stable_baselines3") is None:
-        raise competitors.Missing("not installed: pip install 'malgen[sb3]'")
-    return Worker("stable-baselines3", sys.executable, "with_sb3.py")

@@ -1,11 +1,6 @@
-"""jaxgmg's Keys and Chests, run from a source folder that the user names."""
+"""jaxgmg's Keys and Chests, found on the path that ``--jaxgmg`` names."""
 
-import sys
-import types
-
-# A logger that its modules import and that nothing measured here calls.
-sys.modules["wandb"] = types.ModuleType("wandb")
-sys.path.insert(0, sys.argv[1])
+import itertools
 
 import jax
 import optax
@@ -163,7 +158,7 @@ def ppo(size, num_keys, num_chests, hidden, settings):
         jax.block_until_ready(train_state)
 
     sizes = [size * size * 5, *hidden]
-    layers = [list(pair) for pair in zip(sizes[:-1], sizes[1:], strict=True)]
+    layers = [list(pair) for pair in itertools.pairwise(sizes)]
     return Case(
         run,
         batch * length,

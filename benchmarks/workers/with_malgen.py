@@ -1,13 +1,21 @@
 """malgen as it is measured: through functions that anybody may call."""
 
+import dataclasses
+import importlib
 import itertools
+import time
 
+import equinox as eqx
+import flops
 import jax
 import jax.numpy as jnp
 from protocol import Case, serve
 
 from malgen.agents.feedforward import FeedforwardConfig
-from malgen.training.ppo import PPOConfig
+from malgen.scenarios import find_scenario
+from malgen.training.evaluation import Evaluation, openable
+from malgen.training.ppo import PPOConfig, parts_of
+from malgen.training.recipes import RECIPES
 from malgen.training.train import train
 from malgen.types import Task
 from malgen.worlds.keys_and_chests import (
@@ -152,8 +160,100 @@ def ppo(size, num_keys, num_chests, view, hidden, settings):
     )
 
 
+def network(kind, size, batch, gradient):
+    """One network on a batch of observations: acting, or a gradient of its outputs."""
+    if kind == "feedforward":
+        config = FeedforwardConfig()
+    else:
+        config = importlib.import_module(
+            "malgen.agents.convolutional"
+        ).ConvolutionalConfig()
+    world = KeysAndChests()
+    levels = sample_levels(jax.random.key(0), distribution(size, 3, 10), batch)
+    state = jax.vmap(world.reset, in_axes=(None, 0))(jax.random.key(0), levels)
+    seen = jax.vmap(world.observe)(state, levels)
+    net = config.build(jax.random.key(1), seen.shape[1:], world.num_actions)
+    arrays, rest = eqx.partition(net, eqx.is_inexact_array)
+
+    def outputs(arrays, seen):
+        net = eqx.combine(arrays, rest)
+        parts = parts_of(net)
+        inputs = jax.vmap(parts.encode, in_axes=(None, 0))(net, seen)
+        return jax.vmap(parts.heads, in_axes=(None, None, 0))(
+            net, parts.weights(net), inputs
+        )
+
+    def size_of(arrays, seen):
+        return sum(jnp.mean(each**2) for each in outputs(arrays, seen))
+
+    function = jax.grad(size_of) if gradient else outputs
+    compiled = jax.jit(function)
+
+    def run(times):
+        for _ in range(times):
+            jax.block_until_ready(compiled(arrays, seen))
+
+    return Case(
+        run,
+        flops.count(function, arrays, seen),
+        "FLOP",
+        {"inside": f"the view and the network on {batch} observations, {size}x{size}"},
+    )
+
+
+def gate(scenario, stop_at, levels, chunk_updates):
+    """The recipe of a scenario until it is competent; each run starts anew."""
+    task, recipe = find_scenario(scenario).task(), RECIPES[scenario]
+    config = dataclasses.replace(
+        recipe.ppo,
+        stop_at=stop_at,
+        # Looked at more often than a recipe would, with as few fresh pools.
+        chunk_updates=chunk_updates,
+        pool_chunks=max(recipe.ppo.chunk_updates // chunk_updates, 1),
+        eval_chunks=1,
+    )
+    evaluation = Evaluation(attainable=openable, train_levels=levels)
+
+    def run(times):
+        """One run; ``times`` is its seed."""
+        began = time.perf_counter()
+        trained = train(
+            times, task, config, recipe.network, seeds=1, evaluation=evaluation
+        )
+        jax.block_until_ready(trained.policies)
+        history = trained.history
+        return {
+            "seconds": time.perf_counter() - began,
+            "steps": history.steps,
+            "reached": history.stopped_early,
+            "fraction": history.points[-1].train_fraction,
+        }
+
+    ppo = recipe.ppo
+    settings = {
+        "num_envs": ppo.num_envs,
+        "num_steps": ppo.num_steps,
+        "num_minibatches": ppo.num_minibatches,
+        "update_epochs": ppo.update_epochs,
+        "learning_rate": ppo.learning_rate,
+        "gae_lambda": ppo.gae_lambda,
+        "clip_coef": ppo.clip_coef,
+        "ent_coef": ppo.ent_coef,
+        "vf_coef": ppo.vf_coef,
+        "max_grad_norm": ppo.max_grad_norm,
+    }
+    hidden = list(recipe.network.hidden)
+    return Case(run, 1, "runs", {"settings": settings, "hidden": hidden})
+
+
 if __name__ == "__main__":
     serve(
-        {"generation": generation, "stepping": stepping, "ppo": ppo},
+        {
+            "generation": generation,
+            "stepping": stepping,
+            "ppo": ppo,
+            "network": network,
+            "gate": gate,
+        },
         ("malgen", "jax", "jaxlib", "equinox", "numpy"),
     )

@@ -1,9 +1,13 @@
 """Stable-Baselines3's PPO on the Gymnasium environment, with malgen's view and net."""
 
+import itertools
+import time
+
 import numpy as np
 import torch
 from protocol import Case, serve
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -64,7 +68,7 @@ class Trunk(BaseFeaturesExtractor):
         rows, columns, _ = space.shape
         sizes = [rows * columns * 3 + COUNTED, *hidden]
         layers = []
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(sizes):
             layers += [torch.nn.Linear(inputs, outputs), torch.nn.LeakyReLU(0.1)]
         self.net, self.sizes = torch.nn.Sequential(*layers), sizes
 
@@ -75,7 +79,7 @@ class Trunk(BaseFeaturesExtractor):
         return self.net(torch.cat([planes, held], 1))
 
 
-def learner(envs, hidden, settings):
+def learner(envs, hidden, settings, seed=0):
     """Shared trunk and linear heads, like malgen's."""
     return PPO(
         "MlpPolicy",
@@ -98,7 +102,7 @@ def learner(envs, hidden, settings):
             "net_arch": [],
         },
         device="cpu",
-        seed=0,
+        seed=seed,
     )
 
 
@@ -117,7 +121,7 @@ def ppo(size, num_keys, num_chests, hidden, settings):
         model.learn(times * chunk, reset_num_timesteps=False)
 
     sizes = model.policy.features_extractor.sizes
-    layers = [list(pair) for pair in zip(sizes[:-1], sizes[1:], strict=True)]
+    layers = [list(pair) for pair in itertools.pairwise(sizes)]
     return Case(
         run,
         chunk,
@@ -130,5 +134,68 @@ def ppo(size, num_keys, num_chests, hidden, settings):
     )
 
 
+class UntilCompetent(BaseCallback):
+    """Stops when held-out levels are played well enough, or when time is up."""
+
+    def __init__(self, levels, stop_at, every, limit, **settings):
+        super().__init__()
+        self.envs = KeysAndChestsVectorEnv(levels, **settings)
+        self.best = min(settings["num_keys"], settings["num_chests"])
+        self.stop_at, self.every, self.limit = stop_at, every, limit
+        self.fraction, self.updates = 0.0, 0
+
+    def _on_rollout_start(self):
+        # Called after the updates of the last rollout.
+        if self.updates and self.updates % self.every == 0:
+            self.fraction = self.measured()
+        self.updates += 1
+
+    def _on_step(self):
+        spent = time.perf_counter() - self.began
+        return self.fraction < self.stop_at and spent < self.limit
+
+    def _on_training_start(self):
+        self.began = time.perf_counter()
+
+    def measured(self):
+        """Share of openable chests, actions sampled, one episode per level."""
+        seen, _ = self.envs.reset(seed=10**6)
+        playing = np.ones(self.envs.num_envs, bool)
+        opened = np.zeros(self.envs.num_envs)
+        while playing.any():
+            actions, _ = self.model.predict(seen, deterministic=False)
+            seen, rewards, terminated, truncated, _ = self.envs.step(actions)
+            opened += rewards * playing
+            playing &= ~(terminated | truncated)
+        return float(opened.mean()) / self.best
+
+
+def gate(size, num_keys, num_chests, hidden, settings, levels, stop_at, every):
+    world = {
+        "size": size,
+        "num_keys": num_keys,
+        "num_chests": num_chests,
+        "view": "agent",
+    }
+
+    def run(request):
+        """One run; its seed and its time limit in seconds."""
+        seed, limit = request
+        began = time.perf_counter()
+        model = learner(Batched(settings["num_envs"], **world), hidden, settings, seed)
+        watch = UntilCompetent(levels, stop_at, every, limit, **world)
+        model.learn(10**9, callback=watch)
+        return {
+            "seconds": time.perf_counter() - began,
+            "steps": model.num_timesteps,
+            "reached": watch.fraction >= stop_at,
+            "fraction": watch.fraction,
+        }
+
+    return Case(run, 1, "runs")
+
+
 if __name__ == "__main__":
-    serve({"ppo": ppo}, ("stable_baselines3", "torch", "gymnasium", "numpy"))
+    serve(
+        {"ppo": ppo, "gate": gate}, ("stable_baselines3", "torch", "gymnasium", "numpy")
+    )
