@@ -5,7 +5,10 @@ import importlib
 import time
 from pathlib import Path
 
-from benchmarks import competitors, harness
+from benchmarks import competitors, harness, page
+from malgen.files import write_atomically
+
+PAGE = harness.HERE.parent / "docs" / "benchmarks.md"
 
 QUESTIONS = (
     "stepping",
@@ -22,7 +25,9 @@ QUESTIONS = (
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", choices=QUESTIONS, metavar="NAME")
-    parser.add_argument("--quick", action="store_true", help="smaller and less exact")
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller, less exact, not for docs"
+    )
     parser.add_argument(
         "--dirty", action="store_true", help="do not wait for an undisturbed machine"
     )
@@ -39,11 +44,16 @@ def main() -> None:
         competitors.install()
         return
     for question in options.only or QUESTIONS:
+        print(f"{question} ...", flush=True)
         began = time.monotonic()
         rows = importlib.import_module(f"benchmarks.{question}").measure(options)
-        harness.append(options.results, rows)
         seconds = time.monotonic() - began
+        harness.append(options.results, rows)
         harness.show(f"{question} ({seconds:.0f} s)", rows)
+    if not options.quick:
+        text = page.page(page.newest(options.results), QUESTIONS)
+        write_atomically(PAGE, text.encode())
+        print(f"written: docs/{PAGE.name}")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def _round(scenario: str, seed: int, options) -> dict:
                 "every": EVERY,
             },
         )
-        limit = PATIENCE * told["cold"]["seconds"]
+        limit = (2 if options.quick else PATIENCE) * told["cold"]["seconds"]
         told["sb3"] = _watched(theirs, [seed, limit])
         told["limit"] = limit
     except Failed as error:

@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.workers.protocol import MARK
+
 HERE = Path(__file__).resolve().parent
 WORKERS = HERE / "workers"
 
@@ -146,12 +148,13 @@ class Worker:
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except OSError:
+            lines = iter(self._process.stdout.readline, "")
+            line = next((each for each in lines if MARK in each), "")
+        except (OSError, ValueError):
             line = ""
         if not line:
             raise Failed(f"the process ended (its last words are in {self.log.name})")
-        answer = json.loads(line)
+        answer = json.loads(line.split(MARK)[1])
         if "error" in answer:
             raise Failed(answer["error"])
         return answer

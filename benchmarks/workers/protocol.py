@@ -11,6 +11,9 @@ import traceback
 from dataclasses import dataclass, field
 from importlib import metadata
 
+# Begins every answer: what libraries print before ``serve`` is called does not.
+MARK = "\x1e"
+
 
 @dataclass
 class Case:
@@ -37,6 +40,7 @@ def serve(cases, packages):
         packages: distributions whose versions are told.
     """
     # What libraries print must not get between the answers.
+    sys.stdout.flush()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     case = None
@@ -59,7 +63,7 @@ def serve(cases, packages):
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        print(json.dumps(answer), file=answers, flush=True)
+        print(MARK + json.dumps(answer), file=answers, flush=True)
 
 
 def _version(name):
