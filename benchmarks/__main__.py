@@ -32,7 +32,7 @@ def main() -> None:
         "--dirty", action="store_true", help="do not wait for an undisturbed machine"
     )
     parser.add_argument("--jaxgmg", metavar="FOLDER", help="source of jaxgmg")
-    parser.add_argument("--large", action="store_true", help="the 13x13 run as well")
+    parser.add_argument("--large", action="store_true", help="larger sizes as well")
     parser.add_argument("--install", action="store_true", help="get competitors, end")
     parser.add_argument(
         "--results", type=Path, default=harness.HERE / "results.jsonl", metavar="FILE"

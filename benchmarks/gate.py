@@ -17,7 +17,7 @@ from malgen.scenarios import find_scenario
 STOP_AT = 0.8
 LEVELS = 256
 EVERY = 4  # updates
-PATIENCE = 8.0
+PATIENCE = 6.0
 TARGET = 5.0
 
 
@@ -136,7 +136,8 @@ def _row(what: str, runs: list[dict], ours: str, target: float | None) -> Row:
         )
     reached = None
     if target is not None and not missed:
-        reached = found.median >= target
+        # A lower bound below the target decides nothing.
+        reached = True if found.median >= target else None if late else False
     return Row(
         question="gate",
         what=what,

@@ -88,11 +88,11 @@ SMALL_HORIZON = 16
 def measure(options) -> list[Row]:
     """Against exhaustive search, then the rates of each oracle."""
     rows = [against_search(options, goal) for goal in TARGETS]
-    sizes = dict(list(SIZES.items())[:1]) if options.quick else SIZES
+    sizes = SIZES if options.large else dict(list(SIZES.items())[:1])
     for size_name, (size, num_keys, num_chests, horizon) in sizes.items():
-        number = 64 if options.quick else 512
-        levels = make_levels(number, size, num_keys, num_chests)
         for goal in TARGETS if options.quick else GOALS:
+            number = 64 if options.quick else 512 if goal in TARGETS else 128
+            levels = make_levels(number, size, num_keys, num_chests)
             weights, settings = GOALS[goal]
             settings = {"horizon": horizon, **settings}
 

@@ -1,5 +1,8 @@
 """A foreign policy: what the audit's rollout costs over stepping it by hand."""
 
+import importlib.util
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,14 +39,41 @@ class Network:
         return int(np.argmax(hidden @ self.last))
 
 
+def foreign(shape):
+    """What people bring: a Stable-Baselines3 policy; None where that is missing."""
+    if importlib.util.find_spec("stable_baselines3") is None:
+        return None
+    import gymnasium
+    import torch
+    from stable_baselines3.common.policies import ActorCriticPolicy
+
+    torch.set_num_threads(1)  # one observation at a time is no work for more
+    policy = ActorCriticPolicy(
+        gymnasium.spaces.MultiBinary(shape),
+        gymnasium.spaces.Discrete(5),
+        lambda _: 0.0,
+    )
+    return lambda observation: policy.predict(observation, deterministic=True)[0]
+
+
 def measure(options) -> list[Row]:
-    """One row for a cheap policy and one for a small network."""
+    """From the cheapest policy to one in another library's format."""
     deployment = find_scenario("keys-and-chests-small").deployment()
     number = 16 if options.quick else LEVELS
     levels = draw_levels(jax.random.key(0), deployment, number).levels
-    size = int(np.prod(levels.walls.shape[1:])) * 7
+    shape = (*levels.walls.shape[1:], 7)
+    policies = {
+        "trivial callable": simple,
+        "NumPy network of 128x128": Network(math.prod(shape)),
+        "Stable-Baselines3 policy": foreign(shape),
+    }
     rows = []
-    for name, policy in (("trivial", simple), ("128x128 NumPy", Network(size))):
+    for name, policy in policies.items():
+        what = f"wrapping a {name}, 9x9, {number} levels"
+        if policy is None:
+            why = "not installed: pip install 'malgen[sb3]'"
+            rows.append(Row(question="wrapping", what=what, ratio=why))
+            continue
         locals_ = {
             "malgen": Local(_wrapped(policy, deployment, levels)),
             "by hand": Local(_by_hand(policy, deployment, levels)),
@@ -52,7 +82,7 @@ def measure(options) -> list[Row]:
         rounds = harness.contest(turns, options.rounds, options.patience)
         row = harness.compared(
             "wrapping",
-            f"wrapping a {name} callable, 9x9, {number} levels",
+            what,
             rounds,
             locals_,
             "by hand",
