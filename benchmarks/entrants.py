@@ -34,13 +34,22 @@ class Entrants:
         for worker in self.workers.values():
             worker.close()
 
-    def open(self, case: str, **settings) -> None:
-        """Open a case everywhere; a competitor that fails is left out."""
+    def open(self, case: str, ours: dict | None = None, **settings) -> None:
+        """Open a case everywhere; a competitor that fails is left out.
+
+        Args:
+            case: its name in every worker.
+            ours: settings of malgen alone.
+            settings: of everybody.
+        """
         self.failed: dict[str, str] = {}
-        for name, worker in self.workers.items():
-            worker.case = {}
+        for name in ("malgen", *self.others):
+            if name not in self.workers:
+                continue
+            worker = self.workers[name]
             try:
-                worker.open(case, **settings)
+                more = ours or {} if name == "malgen" else {}
+                worker.open(case, **settings, **more)
             except Failed as error:
                 if name == "malgen":
                     raise
@@ -48,7 +57,11 @@ class Entrants:
 
     def play(self) -> list[harness.Round]:
         """Rounds of everybody who opened the case."""
-        turns = {n: w.turn for n, w in self.workers.items() if n not in self.failed}
+        turns = {
+            name: self.workers[name].turn
+            for name in ("malgen", *self.others)
+            if name in self.workers and name not in self.failed
+        }
         return harness.contest(turns, self.options.rounds, self.options.patience)
 
     def rows(

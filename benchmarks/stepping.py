@@ -21,4 +21,7 @@ def measure(options) -> list[Row]:
         field.open("stepping", **SIZE, batch=256, fresh=True)
         what = "stepping, 13x13, batch 256, levels drawn inside"
         rows += field.rows(what, field.play(), {})
+        field.open("stepping", {"plain": True}, **SIZE, batch=256, fresh=False)
+        what = "stepping, 13x13, batch 256, by World.step"
+        rows += field.rows(what, field.play(), {})
     return rows

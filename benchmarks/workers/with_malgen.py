@@ -25,6 +25,11 @@ from malgen.worlds.keys_and_chests import (
     sample_levels,
 )
 
+try:
+    from malgen.worlds import packed
+except ImportError:
+    packed = None
+
 # The same number of transitions per call at every batch, so that the observations of
 # one call take the same room.
 TRANSITIONS = 2**15
@@ -63,20 +68,78 @@ def generation(size, num_keys, num_chests, batch):
     )
 
 
-def stepping(size, num_keys, num_chests, batch, fresh):
+def stepping(size, num_keys, num_chests, batch, fresh, plain=False):
+    """A stream of steps, with the packed engine where there is one.
+
+    ``plain`` steps and looks through ``World.step`` and ``World.observe`` only.
+    """
     world, levels = KeysAndChests(), distribution(size, num_keys, num_chests)
     length = TRANSITIONS // batch
     drawn = TRANSITIONS // HORIZON if fresh else POOL
+    begin, stream, how = _plain() if plain or packed is None else _packed()
 
-    def reset(level):
-        state = jax.vmap(world.reset, in_axes=(None, 0))(jax.random.key(0), level)
-        return level, state, jnp.zeros(batch, jnp.int32)
+    @jax.jit
+    def start(pool):
+        return begin(world, jax.tree.map(lambda leaf: leaf[:batch], pool))
 
+    @jax.jit
     def roll(key, pool, carry):
         key_action, key_row = jax.random.split(key)
         actions = jax.random.randint(key_action, (length, batch), 0, world.num_actions)
         rows = jax.random.randint(key_row, (length, batch), 0, drawn)
+        return stream(world, pool, carry, actions, rows)
 
+    pool = sample_levels(jax.random.key(1), levels, drawn)
+    carry = start(pool)
+    keys = iter(jax.random.split(jax.random.key(2), 10**6))
+
+    def run(times):
+        nonlocal carry
+        for _ in range(times):
+            supply = pool
+            if fresh:
+                supply = sample_levels(next(keys), levels, drawn)
+                carry = start(supply)
+            carry, recorded = roll(next(keys), supply, carry)
+            jax.block_until_ready(recorded)
+
+    return Case(
+        run,
+        TRANSITIONS,
+        "steps",
+        {
+            "observation": f"bool planes [{size}, {size}, 7], all of them written out",
+            "engine": how,
+            "actions": "uniform, drawn inside",
+            "levels": "drawn inside" if fresh else "a pool drawn before",
+            "auto-reset": "inside, to another level of the pool",
+        },
+    )
+
+
+def _packed():
+    """One byte per cell inside, planes made afterwards."""
+
+    def begin(world, levels):
+        state = packed.pack(levels)
+        return state, jnp.zeros(state.cell.shape, jnp.int32)
+
+    def stream(world, pool, carry, actions, rows):
+        carry, steps = packed.stream(world, pool, carry, actions, rows, HORIZON)
+        return carry, (packed.planes(steps.tiles), steps.opened, steps.ended)
+
+    return begin, stream, "malgen.worlds.packed"
+
+
+def _plain():
+    """World.step and World.observe, one step of all environments after another."""
+    key = jax.random.key(0)  # the world is certain and never uses it
+
+    def begin(world, levels):
+        state = jax.vmap(world.reset, in_axes=(None, 0))(key, levels)
+        return levels, state, jnp.zeros(levels.held.shape, jnp.int32)
+
+    def stream(world, pool, carry, actions, rows):
         def step(carry, draws):
             level, state, clock = carry
             action, row = draws
@@ -86,7 +149,7 @@ def stepping(size, num_keys, num_chests, batch, fresh):
             reward = jax.vmap(CHESTS)(state, action, following, level)
             ended = jax.vmap(world.is_terminal)(following, level)
             ended |= clock + 1 >= HORIZON
-            begun = reset(jax.tree.map(lambda leaf: leaf[row], pool))
+            begun = begin(world, jax.tree.map(lambda leaf: leaf[row], pool))
             choose = jax.vmap(
                 lambda new, a, b: jax.tree.map(lambda x, y: jnp.where(new, x, y), a, b)
             )
@@ -96,32 +159,7 @@ def stepping(size, num_keys, num_chests, batch, fresh):
 
         return jax.lax.scan(step, carry, (actions, rows))
 
-    roll = jax.jit(roll)
-    pool = sample_levels(jax.random.key(1), levels, drawn)
-    carry = jax.jit(reset)(jax.tree.map(lambda leaf: leaf[:batch], pool))
-    keys = iter(jax.random.split(jax.random.key(2), 10**6))
-
-    def run(times):
-        nonlocal carry
-        for _ in range(times):
-            supply, start = pool, carry
-            if fresh:
-                supply = sample_levels(next(keys), levels, drawn)
-                start = reset(jax.tree.map(lambda leaf: leaf[:batch], supply))
-            carry, recorded = roll(next(keys), supply, start)
-            jax.block_until_ready(recorded)
-
-    return Case(
-        run,
-        TRANSITIONS,
-        "steps",
-        {
-            "observation": f"bool planes [{size}, {size}, 7], all of them written out",
-            "actions": "uniform, drawn inside",
-            "levels": "drawn inside" if fresh else "a pool drawn before",
-            "auto-reset": "inside, to another level of the pool",
-        },
-    )
+    return begin, stream, "World.step and World.observe"
 
 
 def layers_of(size, hidden, view, num_actions):
