@@ -31,6 +31,14 @@ TURN = 0.4  # seconds
 OTHERS = 0.15  # of one core
 ROUNDS = 5  # that count, at least
 
+# The C library hands large buffers back to the system and asks for new pages in the
+# next call, or does not, depending on sizes that differ by contestant; on a virtual
+# machine the page faults then cost more than the work. So everybody keeps theirs.
+KEEP_PAGES = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+}
+
 
 class Failed(Exception):
     """A contestant could not do what it was asked; the reason, for a reader."""
@@ -124,7 +132,7 @@ class Worker:
         log = LOGS / f"{self.name.replace(' ', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log, self.log = log.open("a"), log
-        wanted = {**os.environ, **self.environment}
+        wanted = {**os.environ, **KEEP_PAGES, **self.environment}
         self._process = subprocess.Popen(
             [self.python, str(WORKERS / self.script), *self.arguments],
             stdin=subprocess.PIPE,

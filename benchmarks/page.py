@@ -12,7 +12,9 @@ Contestants are processes that live through a whole run and take turns (A B, A B
 ...); a turn lasts at least 0.4 s. A ratio is malgen's speed over the other's, paired
 by turn: **median [smallest, largest]**. Turns during which anybody else used more
 than 15% of a core do not count, and where fewer than five clean rounds were had, the
-row says so. Absolute figures drift by a factor of two on shared machines: only the
+row says so. Every contestant's C library is told to keep its pages
+(`MALLOC_TRIM_THRESHOLD_`), because page faults of large outputs would otherwise
+decide. Absolute figures drift by a factor of two on shared machines: only the
 ratios mean anything.
 """
 

@@ -18,8 +18,8 @@ def measure(options) -> list[Row]:
             what = f"stepping, 13x13, batch {batch}"
             rows += field.rows(what, field.play(), targets)
         field.others = ("jaxgmg",)
-        field.open("stepping", **SIZE, batch=256, fresh=True)
-        what = "stepping, 13x13, batch 256, levels drawn inside"
+        field.open("stepping", **SIZE, batch=128, fresh=True)
+        what = "stepping, 13x13, batch 128, levels drawn inside"
         rows += field.rows(what, field.play(), {})
         field.open("stepping", {"plain": True}, **SIZE, batch=256, fresh=False)
         what = "stepping, 13x13, batch 256, by World.step"

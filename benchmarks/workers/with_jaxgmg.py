@@ -11,7 +11,7 @@ from jaxgmg.environments import keys_and_chests
 from jaxgmg.procgen import maze_generation
 from protocol import Case, serve
 
-TRANSITIONS = 2**15
+TRANSITIONS = 2**14
 HORIZON = 128
 
 

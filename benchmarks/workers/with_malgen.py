@@ -31,8 +31,9 @@ except ImportError:
     packed = None
 
 # The same number of transitions per call at every batch, so that the observations of
-# one call take the same room.
-TRANSITIONS = 2**15
+# one call take the same room: less than the 32 MiB from which the C library asks the
+# system for fresh pages in every call, which would be most of the time.
+TRANSITIONS = 2**14
 HORIZON = 128
 POOL = 4096
 
