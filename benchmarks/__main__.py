@@ -43,10 +43,15 @@ def main() -> None:
     if options.install:
         competitors.install()
         return
+    print(f"malgen at {harness.commit()}; {harness.machine()}")
     for question in options.only or QUESTIONS:
         print(f"{question} ...", flush=True)
         began = time.monotonic()
-        rows = importlib.import_module(f"benchmarks.{question}").measure(options)
+        try:
+            rows = importlib.import_module(f"benchmarks.{question}").measure(options)
+        except harness.Failed as error:
+            why = f"failed: {error}"
+            rows = [harness.Row(question=question, what=question, ratio=why)]
         seconds = time.monotonic() - began
         harness.append(options.results, rows)
         harness.show(f"{question} ({seconds:.0f} s)", rows)

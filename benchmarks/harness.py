@@ -465,4 +465,13 @@ def show(title: str, rows: list[Row]) -> None:
         mark = {None: "", True: " yes", False: " no"}[row.reached]
         table.add_row(row.what, row.malgen, row.other, row.ratio, row.target + mark)
     width = None if sys.stdout.isatty() else 150
-    Console(width=width).print(table)
+    console = Console(width=width, highlight=False, markup=False)
+    console.print(table)
+    for timed in dict.fromkeys(row.timed for row in rows if row.timed):
+        console.print(f"timed: {timed}")
+    versions = {}
+    for row in rows:
+        versions |= row.numbers.get("versions", {})
+    for name, found in versions.items():
+        told = ", ".join(f"{package} {version}" for package, version in found.items())
+        console.print(f"{name}: {told}")
