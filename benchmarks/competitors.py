@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import harness
 from benchmarks.harness import WORKERS, Worker
 
 HOME = Path(
@@ -64,6 +65,7 @@ def jaxgmg(source: str | None) -> Worker:
         "jaxgmg",
         python_of("jaxgmg"),
         "with_jaxgmg.py",
+        (harness.commit(source),),
         environment={"PYTHONPATH": path},
     )
 

@@ -430,16 +430,18 @@ def machine() -> dict:
     }
 
 
-def commit() -> str:
-    """Of the working tree, with a plus sign when files differ from it."""
+def commit(folder: str | Path = HERE.parent) -> str:
+    """Of a working tree, with a plus sign when files differ from it."""
 
     def git(*words: str) -> str:
         done = subprocess.run(
-            ["git", *words], cwd=HERE, capture_output=True, text=True, check=False
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=False
         )
         return done.stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "../src")
+    # results and docs may differ, code may not
+    code = ("--", ".", ":!docs")
+    changed = git("status", "--porcelain", "--untracked-files=no", *code)
     return (git("rev-parse", "--short", "HEAD") or "unknown") + "+" * bool(changed)
 
 

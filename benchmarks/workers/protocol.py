@@ -32,12 +32,13 @@ class Case:
     facts: dict = field(default_factory=dict)
 
 
-def serve(cases, packages):
+def serve(cases, packages, more=None):
     """Answer requests until there are no more.
 
     Args:
         cases: name -> function of keyword settings that returns a ``Case``.
         packages: distributions whose versions are told.
+        more: versions of what is no distribution, by name.
     """
     # What libraries print must not get between the answers.
     sys.stdout.flush()
@@ -54,7 +55,10 @@ def serve(cases, packages):
                     "work": case.work,
                     "unit": case.unit,
                     "facts": case.facts,
-                    "versions": {name: _version(name) for name in packages},
+                    "versions": {
+                        **(more or {}),
+                        **{name: _version(name) for name in packages},
+                    },
                 }
             else:
                 began = time.perf_counter()

@@ -1,6 +1,7 @@
 """jaxgmg's Keys and Chests, found on the path that ``--jaxgmg`` names."""
 
 import itertools
+import sys
 
 import jax
 import optax
@@ -175,4 +176,5 @@ if __name__ == "__main__":
     serve(
         {"generation": generation, "stepping": stepping, "ppo": ppo},
         ("jax", "jaxlib", "flax", "distrax", "numpy"),
+        {"jaxgmg": sys.argv[1]},
     )
