@@ -53,7 +53,7 @@ def main() -> None:
             why = f"failed: {error}"
             rows = [harness.Row(question=question, what=question, ratio=why)]
         seconds = time.monotonic() - began
-        harness.append(options.results, rows)
+        harness.append(options.results, rows, quick=options.quick)
         harness.show(f"{question} ({seconds:.0f} s)", rows)
     if not options.quick:
         text = page.page(page.newest(options.results), QUESTIONS)

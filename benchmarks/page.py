@@ -22,9 +22,11 @@ ratios mean anything.
 def newest(results: Path) -> list[dict]:
     """The last row of each comparison, in the order in which they first appear.
 
-    Rows of other machines than the last one's are left out: they cannot be compared.
+    Rows of other machines than the last one's are left out, because they cannot be
+    compared, and so are those of ``--quick``.
     """
     rows = [json.loads(line) for line in results.read_text().splitlines() if line]
+    rows = [row for row in rows if not row.get("quick")]
     if not rows:
         return []
     machine = rows[-1]["machine"]

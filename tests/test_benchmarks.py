@@ -163,8 +163,9 @@ def test_the_page_has_the_newest_row_of_this_machine(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(harness, "machine", lambda: here)
     harness.append(results, [row(2, False)])
-    harness.append(results, [row(4, True)])
-    assert len(results.read_text().splitlines()) == 3
+    harness.append(results, [row(4, True)], quick=False)
+    harness.append(results, [row(6, True)], quick=True)
+    assert len(results.read_text().splitlines()) == 4
     rows = page.newest(results)
     assert [one["ratio"] for one in rows] == ["4 [1, 9]"]
     text = page.page(rows, ("stepping",))
