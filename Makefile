@@ -1,5 +1,6 @@
 # make demo: set everything up and run the main job.
 # make test: set everything up and pass the tests.
+# make bench: measure beside others, e.g. BENCH='--only stepping --jaxgmg FOLDER'.
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,7 +29,7 @@ fuzz: $(VENV)/installed-dev
 	MALGEN_FUZZ=1 $(BIN)/python -m pytest tests/test_fuzz.py -q -s --timeout 7200 -p no:xdist
 
 bench: $(VENV)/installed-dev
-	$(BIN)/python benchmarks/oracles.py
+	$(BIN)/python -m benchmarks $(BENCH)
 
 $(VENV)/python: 
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "malgen needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is %d.%d; run make with PYTHON=python3.12, for example." % v)'

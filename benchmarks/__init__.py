@@ -1,0 +1,1 @@
+"""How fast malgen is beside others: ``python -m benchmarks``, or ``make bench``."""
