@@ -21,11 +21,21 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Int8, Key, UInt8
 
+from malgen.agents.symmetry import (
+    ACTIONS_BACK,
+    ELEMENTS,
+    ORDER,
+    folded,
+    folded_filters,
+    folded_matrix,
+    folded_units,
+    spread,
+)
 from malgen.errors import ConfigError, ContractError
 from malgen.files import write_atomically
-from malgen.grid.moves import MIRRORED, NUM_ACTIONS, TURNED
+from malgen.grid.moves import NUM_ACTIONS
 from malgen.grid.views import centered, position_of, view_shape
 from malgen.types import ActorCritic
 from malgen.worlds.keys_and_chests import PLANES
@@ -101,10 +111,17 @@ class Inputs(NamedTuple):
     held: Int[Array, ""]
 
 
-class Weights(NamedTuple):
-    """The matrices that inputs are multiplied with; (matrix, bias) per layer."""
+Features = tuple[Int8[Array, " inputs"], ...]
 
-    trunk: tuple[tuple[Float[Array, "i o"], Float[Array, " o"]], ...]
+
+class Weights(NamedTuple):
+    """The matrices that features are multiplied with; (matrices, bias) per layer.
+
+    A layer has one matrix; with tied weights one for each of the four classes of
+    ``symmetry.folded``, and its units come as [reflections, swapped, k].
+    """
+
+    trunk: tuple[tuple[list[Float[Array, "i o"]], Float[Array, " o"]], ...]
     actor: tuple[Float[Array, "hidden a"], Float[Array, " a"]]
     critic: tuple[Float[Array, " hidden"], Float[Array, ""]]
 
@@ -158,7 +175,7 @@ class Feedforward(ActorCritic):
         config = FeedforwardConfig() if config is None else config
         _check(config, height, width, num_actions)
         rows, columns = view_shape(height, width, config.view)
-        order = len(_TURNS) if config.symmetric else 1
+        order = ORDER if config.symmetric else 1
         sizes = [n // order for n in config.hidden]
         keys = jax.random.split(key, len(sizes) + 2)
         gain = np.sqrt(2)
@@ -188,7 +205,7 @@ class Feedforward(ActorCritic):
         self.ignores_rare = False
 
     def encode(self, observation: Bool[Array, "h w 7"]) -> Inputs:
-        """The view and the keys in hand; the part that has no parameters.
+        """The view and the keys in hand, packed; the part that knows the world.
 
         Raises:
             ContractError: a grid on which the lossless view would lose cells.
@@ -212,6 +229,26 @@ class Feedforward(ActorCritic):
         held = jnp.sum(observation[:, :, _HELD], dtype=jnp.int32)
         return Inputs(view.ravel(), held)
 
+    def features(self, inputs: Inputs) -> Features:
+        """What the first layer multiplies; the part that has no parameters.
+
+        Returns:
+            Zeros and ones, plane after plane, then the keys in hand; with tied weights
+            the four classes of ``symmetry.folded``, the keys in hand in the first.
+        """
+        num_planes = len(_COMMON) if self.ignores_rare else len(_COMMON + _RARE)
+        planes = jnp.arange(num_planes, dtype=jnp.uint8)[:, None]
+        bits = ((inputs.codes[None] >> planes) & jnp.uint8(1)).astype(jnp.int8)
+        beyond = jnp.maximum(inputs.held - COUNTED, 0)
+        digits = jnp.arange(_digits(self.height, self.width))
+        held = [jnp.arange(COUNTED) < inputs.held, (beyond >> digits) & 1]
+        held = jnp.concatenate([h.astype(jnp.int8) for h in held])
+        if not self.config.symmetric:
+            return (jnp.concatenate([bits.ravel(), held]),)
+        shape = view_shape(self.height, self.width, self.config.view)
+        even, *odd = (c.ravel() for c in folded(bits.reshape(num_planes, *shape)))
+        return (jnp.concatenate([even, held]), *odd)
+
     def weights(self) -> Weights:
         """The matrices; the part that does not depend on the observation."""
         cells = self.cells
@@ -219,59 +256,48 @@ class Feedforward(ActorCritic):
             cells = jnp.concatenate([cells, self.rare_cells])
         if not self.config.symmetric:
             first = jnp.concatenate([cells.reshape(-1, cells.shape[-1]), self.held])
-            matrices = (first, *(m[:, 0] for m in self.trunk))
+            matrices = [[first], *([m[:, 0]] for m in self.trunk)]
             heads = (self.actor, self.actor_bias), (self.critic, self.critic_bias)
             return Weights(tuple(zip(matrices, self.biases, strict=True)), *heads)
-        order = len(_TURNS)
-        # Unit (k, g) sees the level as it looks when it is turned back by g.
-        turned = jnp.stack([_turn(cells, g) for g in range(order)], axis=-1)
-        held = jnp.repeat(self.held, order, axis=1)
-        first = jnp.concatenate([turned.reshape(-1, held.shape[1]), held])
-        matrices = [first]
-        for m in self.trunk:
-            # [i, g, o, g'] <- [i, g'^-1 g, o]
-            whole = jnp.moveaxis(m[:, _QUOTIENTS], 3, 2)
-            matrices.append(whole.reshape(m.shape[0] * order, m.shape[2] * order))
-        biases = [jnp.repeat(bias, order) for bias in self.biases]
+        even, *odd = folded_filters(cells)
+        # Keys in hand look the same from everywhere.
+        even = jnp.concatenate([even, jnp.tile(self.held, 2)])
+        matrices = [[even, *odd], *(folded_matrix(m) for m in self.trunk)]
+        biases = [jnp.tile(bias, 2) for bias in self.biases]
         # [k, g, a] <- [k, g^-1 a]
-        actor = self.actor[:, _ACTIONS_BACK].reshape(-1, self.num_actions)
-        actor_bias = self.actor_bias[_ACTION_KINDS]
+        actor = self.actor[:, ACTIONS_BACK[ELEMENTS.ravel()]].swapaxes(0, 1)
         return Weights(
             tuple(zip(matrices, biases, strict=True)),
-            (actor, actor_bias),
-            (jnp.repeat(self.critic, order), self.critic_bias),
+            (actor.reshape(-1, self.num_actions), self.actor_bias[_ACTION_KINDS]),
+            (jnp.tile(self.critic, ORDER), self.critic_bias),
         )
 
     def heads(
-        self, weights: Weights, inputs: Inputs
+        self, weights: Weights, features: Features
     ) -> tuple[Float[Array, " a"], Float[Array, ""]]:
         """Logits and estimated return from the two parts."""
         active = ACTIVATIONS[self.config.activation]
-        hidden = self.bits(inputs).astype(jnp.float32)
-        for matrix, bias in weights.trunk:
-            hidden = active(hidden @ matrix + bias)
+        parts = [part.astype(jnp.float32) for part in features]
+        hidden = parts[0]
+        for matrices, bias in weights.trunk:
+            products = [p @ m for p, m in zip(parts, matrices, strict=True)]
+            products[0] += bias
+            if self.config.symmetric:
+                hidden = active(spread(products))
+                parts = folded_units(hidden)
+            else:
+                hidden = active(products[0])
+                parts = [hidden]
+        hidden = hidden.ravel()
         logits = hidden @ weights.actor[0] + weights.actor[1]
         return logits, hidden @ weights.critic[0] + weights.critic[1]
-
-    def bits(self, inputs: Inputs) -> UInt8[Array, " inputs"]:
-        """What the first layer multiplies: zeros and ones, plane after plane."""
-        num_planes = len(_COMMON) if self.ignores_rare else len(_COMMON + _RARE)
-        planes = jnp.arange(num_planes, dtype=jnp.uint8)[:, None]
-        beyond = jnp.maximum(inputs.held - COUNTED, 0)
-        digits = jnp.arange(_digits(self.height, self.width))
-        return jnp.concatenate(
-            [
-                ((inputs.codes[None] >> planes) & jnp.uint8(1)).ravel(),
-                (jnp.arange(COUNTED) < inputs.held).astype(jnp.uint8),
-                ((beyond >> digits) & 1).astype(jnp.uint8),
-            ]
-        )
 
     def evaluate(
         self, observation: Bool[Array, "h w 7"], carry: Any = None
     ) -> tuple[Float[Array, " a"], Float[Array, ""], Any]:
         """Logits, estimated discounted return, and the carry it was given."""
-        logits, value = self.heads(self.weights(), self.encode(observation))
+        features = self.features(self.encode(observation))
+        logits, value = self.heads(self.weights(), features)
         return logits, value, carry
 
     def without(self, blank: Sequence[int]) -> "Feedforward":
@@ -301,41 +327,6 @@ def _pack(observation: Array, planes: Sequence[int]) -> UInt8[Array, "h w"]:
     return codes
 
 
-# The eight turns and mirror images of a square: (mirrored first, quarter turns).
-_TURNS = tuple((mirrored, turns) for mirrored in (False, True) for turns in range(4))
-
-
-def _turn(cells, g: int):
-    """The picture [p, rows, columns, k] turned by element g."""
-    mirrored, turns = _TURNS[g]
-    if mirrored:
-        cells = cells[:, :, ::-1]
-    if turns % 2:
-        cells = cells.swapaxes(1, 2)[:, ::-1]
-    return cells[:, ::-1, ::-1] if turns >= 2 else cells
-
-
-def _tables():
-    """g'^-1 g [g, g'], g^-1 a [g, a]: computed on a small picture, not by algebra."""
-    picture = np.arange(9).reshape(1, 3, 3, 1)
-    order = range(len(_TURNS))
-    turned = [_turn(picture, g) for g in order]
-    index = {t.tobytes(): g for g, t in enumerate(turned)}
-    after = [[index[_turn(turned[h], g).tobytes()] for h in order] for g in order]
-    inverse = [row.index(0) for row in after]
-    quotients = np.array([[after[inverse[h]][g] for h in order] for g in order])
-    actions = np.zeros((len(_TURNS), NUM_ACTIONS), int)
-    for g, (mirrored, turns) in enumerate(_TURNS):
-        image = np.arange(NUM_ACTIONS)
-        if mirrored:
-            image = MIRRORED[image]
-        for _ in range(turns):
-            image = TURNED[image]
-        actions[g] = np.argsort(image)
-    return quotients, actions
-
-
-_QUOTIENTS, _ACTIONS_BACK = _tables()
 # Symmetric biases can tell moving from staying, not one direction from another.
 _ACTION_KINDS = np.array([0] * 4 + [1])
 
@@ -361,10 +352,10 @@ def _check(config: FeedforwardConfig, height, width, num_actions) -> None:
             f"the grid is {height} x {width} with {num_actions} actions; use "
             "symmetric=False."
         )
-    if any(n % len(_TURNS) for n in config.hidden):
+    if any(n % ORDER for n in config.hidden):
         raise ConfigError(
             f"The hidden layers are {config.hidden!r}; a symmetric network needs "
-            f"multiples of {len(_TURNS)}."
+            f"multiples of {ORDER}."
         )
 
 
