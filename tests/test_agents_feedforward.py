@@ -12,11 +12,9 @@ import safetensors.numpy
 from malgen.agents.feedforward import (
     COUNTED,
     FeedforwardConfig,
-    load_policies,
-    policy_at,
-    save_policies,
 )
 from malgen.agents.symmetry import ACTIONS_BACK, QUOTIENTS, turn
+from malgen.agents.weights_file import load_policies, policy_at, save_policies
 from malgen.errors import ConfigError
 from malgen.grid.moves import MIRRORED, TURNED
 from malgen.grid.views import view_shape

@@ -13,7 +13,7 @@ import jax
 from malgen import limits
 from malgen.adapters.policies import as_policy
 from malgen.agents.catalog import AGENTS
-from malgen.agents.feedforward import load_policies
+from malgen.agents.weights_file import load_policies
 from malgen.deployment import baselines, draw_levels, observe, training_side
 from malgen.errors import ConfigError
 from malgen.evidence import GATE_LEVELS, tables

@@ -12,7 +12,8 @@ import numpy as np
 
 from malgen import store
 from malgen.agents.catalog import AGENTS, RADIUS
-from malgen.agents.feedforward import FeedforwardConfig, load_policies, save_policies
+from malgen.agents.feedforward import FeedforwardConfig
+from malgen.agents.weights_file import load_policies, save_policies
 from malgen.deployment import baselines, draw_levels
 from malgen.evidence import Evidence, from_arrays, gather, to_arrays
 from malgen.judging import judge, judge_scripted, scripted_rollout

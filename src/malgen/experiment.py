@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from malgen import limits, store
-from malgen.agents.feedforward import load_policies, save_policies
+from malgen.agents.weights_file import load_policies, save_policies
 from malgen.controls import control_arms
 from malgen.errors import ConfigError
 from malgen.evidence import from_arrays, gather, to_arrays
@@ -26,6 +26,7 @@ from malgen.scenarios import find_scenario, find_shift
 from malgen.selection import train_recipe
 from malgen.store import Manifest
 from malgen.summary import findings_of, summarize
+from malgen.training.recipes import recipe_of
 from malgen.types import Deployment
 
 CHECKPOINTS = "checkpoints"
@@ -89,6 +90,7 @@ def train(
     seeds: int = 3,
     seed: int = 0,
     timesteps: int | None = None,
+    network: str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -100,6 +102,7 @@ def train(
         seeds: independent training runs.
         seed: master seed.
         timesteps: environment steps per training run at most; None: the recipe's.
+        network: what is trained, by its name in ``malgen list``; None: the recipe's.
         resume: go on with the training in ``out``.
         progress: where long work reports to.
 
@@ -107,7 +110,14 @@ def train(
         The path of the policies.
     """
     find_scenario(scenario)
-    manifest = _manifest(scenario=scenario, seed=seed, seeds=seeds, timesteps=timesteps)
+    recipe_of(scenario, network)  # refuses an unknown network
+    manifest = _manifest(
+        scenario=scenario,
+        seed=seed,
+        seeds=seeds,
+        timesteps=timesteps,
+        network=network,
+    )
     folder = _open(out, manifest, resume)
     _train(folder, manifest, progress or Silent())
     return folder / store.POLICIES
@@ -145,6 +155,7 @@ def deploy(
         controls=old.controls,
         shifts=tuple((name, float(s)) for name, s in shifts),
         timesteps=old.timesteps,
+        network=old.network,
     )
     # Everything that can fail comes first, so that a failure loses nothing.
     evidence = _gather(run, checked, progress or Silent())
@@ -208,6 +219,7 @@ def _manifest(
     controls: bool = False,
     shifts: tuple[tuple[str, float], ...] = (),
     timesteps: int | None = None,
+    network: str | None = None,
 ) -> Manifest:
     manifest = Manifest(
         scenario=scenario,
@@ -218,6 +230,7 @@ def _manifest(
         controls=controls,
         shifts=shifts,
         timesteps=timesteps,
+        network=network,
         versions=store.versions(),
         platform=store.machine(),
     )

@@ -48,6 +48,7 @@ class Manifest:
         controls: whether the control arms were run too.
         shifts: (name, strength) of the deployment; empty: the scenario's own.
         timesteps: environment steps per training run; None: the recipe's.
+        network: what is trained, by name; None: the recipe's.
         versions: packages that decide the bytes.
         platform: operating system and machine.
     """
@@ -62,6 +63,7 @@ class Manifest:
     controls: bool = False
     shifts: tuple[tuple[str, float], ...] = ()
     timesteps: int | None = None
+    network: str | None = None
     versions: dict[str, str]
     platform: str
     type: str = "manifest"
