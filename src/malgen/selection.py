@@ -4,14 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from malgen.agents.feedforward import FeedforwardConfig
 from malgen.progress import Progress
 from malgen.result import HistoryPoint
 from malgen.scenarios import Scenario
 from malgen.store import Manifest
 from malgen.training.evaluation import Evaluation, openable
 from malgen.training.recipes import recipe_of
-from malgen.training.train import train
+from malgen.training.train import NetworkConfig, train
 from malgen.types import Deployment, Task
 from malgen.worlds.keys_and_chests import HARMS
 
@@ -23,7 +22,7 @@ def train_recipe(
     manifest: Manifest,
     progress: Progress,
     *,
-    network: FeedforwardConfig | None = None,
+    network: NetworkConfig | None = None,
     assert_train_null: bool = True,
     checkpoints: Path | None = None,
     stage: str = "train",
