@@ -12,10 +12,9 @@ import safetensors.numpy
 from malgen.agents.feedforward import (
     COUNTED,
     FeedforwardConfig,
-    load_policies,
-    policy_at,
-    save_policies,
 )
+from malgen.agents.symmetry import ACTIONS_BACK, QUOTIENTS, turn
+from malgen.agents.weights_file import load_policies, policy_at, save_policies
 from malgen.errors import ConfigError
 from malgen.grid.moves import MIRRORED, TURNED
 from malgen.grid.views import view_shape
@@ -76,8 +75,35 @@ def observations():
     return np.asarray(jax.vmap(world.observe)(state, level))
 
 
+def dense(network):
+    """Every layer as one matrix and one bias, and the heads; float64."""
+    cells = np.concatenate([network.cells, network.rare_cells])
+    if not network.config.symmetric:
+        first = np.concatenate([cells.reshape(-1, cells.shape[-1]), network.held])
+        matrices, biases = [first, *(m[:, 0] for m in network.trunk)], network.biases
+        actor, actor_bias, critic = network.actor, network.actor_bias, network.critic
+    else:
+        # unit (k, g) sees the level as it looks when it is turned back by g
+        turned = np.stack([turn(cells, g) for g in range(8)], axis=-1)
+        held = np.repeat(network.held, 8, axis=1)
+        matrices = [np.concatenate([turned.reshape(-1, held.shape[1]), held])]
+        for m in network.trunk:
+            # [i, g, o, g'] <- [i, g'^-1 g, o]
+            whole = np.moveaxis(np.asarray(m)[:, QUOTIENTS], 3, 2)
+            matrices.append(whole.reshape(m.shape[0] * 8, m.shape[2] * 8))
+        biases = [np.repeat(bias, 8) for bias in network.biases]
+        # [k, g, a] <- [k, g^-1 a]
+        actor = np.asarray(network.actor)[:, ACTIONS_BACK].reshape(-1, 5)
+        actor_bias = np.asarray(network.actor_bias)[[0, 0, 0, 0, 1]]
+        critic = np.repeat(network.critic, 8)
+    heads = (actor, actor_bias), (critic, network.critic_bias)
+    trunk = list(zip(matrices, biases, strict=True))
+    return jax.tree.map(lambda w: np.asarray(w, np.float64), (trunk, *heads))
+
+
 def naive(network, weights, observation):
     """The plain dense definition, cell by cell, in float64."""
+    trunk, (actor, actor_bias), (critic, critic_bias) = weights
     config = network.config
     shape = view_shape(SIZE, SIZE, config.view)
     (row, column), *_ = np.argwhere(observation[:, :, PLANES.index("agent")])
@@ -95,23 +121,21 @@ def naive(network, weights, observation):
     beyond = max(held - COUNTED, 0)
     bits += [bool(beyond >> d & 1) for d in range((SIZE * SIZE - COUNTED).bit_length())]
     hidden = np.asarray(bits, np.float64)
-    for matrix, bias in weights.trunk:
+    for matrix, bias in trunk:
         hidden = hidden @ matrix + bias
         hidden = {
             "tanh": np.tanh(hidden),
             "relu": hidden.clip(0),
             "leaky-relu": np.where(hidden > 0, hidden, 0.1 * hidden),
         }[config.activation]
-    logits = hidden @ weights.actor[0] + weights.actor[1]
-    return logits, hidden @ weights.critic[0] + weights.critic[1]
+    return hidden @ actor + actor_bias, hidden @ critic + critic_bias
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_network_equals_the_plain_dense_definition(name, observations):
     network = shaken(build(name))
     logits, values, _ = jax.jit(jax.vmap(network.evaluate))(observations)
-    weights = jax.jit(lambda: network.weights())()
-    weights = jax.tree.map(lambda w: np.asarray(w, np.float64), weights)
+    weights = dense(network)
     for i, observation in enumerate(observations):
         wanted, value = naive(network, weights, observation)
         np.testing.assert_allclose(logits[i], wanted, rtol=2e-4, atol=2e-4)
@@ -139,8 +163,10 @@ def test_skipping_blank_planes_changes_nothing(observations):
 @pytest.mark.parametrize("name", ["agent", "symmetric"])
 def test_no_two_observations_have_the_same_inputs(name, observations):
     network = build(name)
-    bits = {np.asarray(network.bits(network.encode(o))).tobytes() for o in observations}
-    assert len(bits) == len(observations)
+    read = jax.jit(lambda o: jnp.concatenate(network.features(network.encode(o))))
+    assert len({np.asarray(read(o)).tobytes() for o in observations}) == len(
+        observations
+    )
 
 
 def test_every_number_of_keys_in_hand_is_told_apart(observations):
@@ -149,7 +175,7 @@ def test_every_number_of_keys_in_hand_is_told_apart(observations):
     rows[:] = observations[0]
     unary = np.arange(SIZE * SIZE) < np.arange(SIZE * SIZE + 1)[:, None]
     rows[..., -1] = unary.reshape(-1, SIZE, SIZE)
-    inputs = jax.jit(jax.vmap(lambda o: network.bits(network.encode(o))))(rows)
+    inputs = jax.jit(jax.vmap(lambda o: network.features(network.encode(o))))(rows)[0]
     assert len({np.asarray(row).tobytes() for row in inputs}) == len(rows)
 
 
@@ -169,7 +195,7 @@ def test_a_symmetric_network_turns_with_the_level(observations):
 
 def test_initialization_is_orthogonal_and_starts_near_uniform(observations):
     network = build("agent")
-    first = np.asarray(network.weights().trunk[0][0])
+    first = np.asarray(network.weights().trunk[0][0][0])
     np.testing.assert_allclose(first.T @ first, 2 * np.eye(16), atol=1e-4)
     np.testing.assert_allclose(
         network.actor.T @ network.actor, 1e-4 * np.eye(5), atol=1e-6

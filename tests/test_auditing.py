@@ -11,7 +11,8 @@ import malgen
 from malgen import auditing
 from malgen.adapters.policies import CallablePolicy, as_policy
 from malgen.agents.catalog import AGENTS
-from malgen.agents.feedforward import FeedforwardConfig, save_policies
+from malgen.agents.feedforward import FeedforwardConfig
+from malgen.agents.weights_file import save_policies
 from malgen.errors import ConfigError, ContractError, ForeignError, NotMeasurable
 from malgen.rollout import collect, returns
 from malgen.scenarios import find_scenario

@@ -398,6 +398,7 @@ def test_list(capsys):
         "scenarios",
         "worlds",
         "agents",
+        "networks",
         "objectives",
         "shifts",
         "instruments",

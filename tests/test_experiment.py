@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from malgen import experiment, store
-from malgen.agents.feedforward import FeedforwardConfig, load_policies
+from malgen.agents.feedforward import FeedforwardConfig
+from malgen.agents.weights_file import load_policies
 from malgen.errors import ConfigError, ContractError
 from malgen.findings import LABELS, from_json
 from malgen.result import RunResult

@@ -34,7 +34,7 @@ def example(seed, clip_vloss=False, norm_adv=True):
     steps, envs, inputs, actions = 4, 3, 6, 5
     parameters = rng.normal(size=(inputs, actions)), rng.normal(size=inputs)
     batch = Batch(
-        inputs=rng.random((steps, envs, 1, 2, 3)) < 0.5,
+        features=rng.random((steps, envs, 1, 2, 3)) < 0.5,
         actions=rng.integers(0, actions, (steps, envs)).astype(np.int32),
         log_probs=np.log(rng.uniform(0.1, 0.6, (steps, envs))),
         values=rng.normal(size=(steps, envs)),
@@ -62,7 +62,7 @@ def naive_loss(parameters, batch, config):
     parts = {"policy_loss": [], "value_loss": [], "entropy": [], "clipfrac": []}
     parts["approx_kl"] = []
     for row, advantage in zip(rows, taken, strict=True):
-        seen = batch.inputs[row].ravel().astype(float)
+        seen = batch.features[row].ravel().astype(float)
         odds = np.exp(seen @ logits)
         odds /= odds.sum()
         ratio = odds[batch.actions[row]] / np.exp(batch.log_probs[row])
@@ -234,7 +234,9 @@ def test_null_harm_adds_up_and_actions_have_their_probabilities(recorded):
     assert float(jnp.sum(rows.null_harm)) > 0  # taking keys, as asked
     assert not bool(jnp.any(rows.strays))
     weights = network.weights()
-    logits, _ = jax.vmap(jax.vmap(lambda i: network.heads(weights, i)))(rows.inputs)
+    logits, _ = jax.vmap(
+        jax.vmap(lambda i: network.heads(weights, network.features(i)))
+    )(rows.inputs)
     wanted = jnp.take_along_axis(
         jax.nn.log_softmax(logits), rows.actions[..., None], axis=2
     )[..., 0]

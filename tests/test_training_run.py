@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from malgen.agents.feedforward import FeedforwardConfig, policy_at
+from malgen.agents.feedforward import FeedforwardConfig
+from malgen.agents.weights_file import policy_at
 from malgen.errors import ConfigError, ContractError
 from malgen.training.checkpoint import NAME
 from malgen.training.evaluation import Evaluation, fractions, openable

@@ -13,7 +13,7 @@ import jax
 from malgen import limits
 from malgen.adapters.policies import as_policy
 from malgen.agents.catalog import AGENTS
-from malgen.agents.feedforward import load_policies
+from malgen.agents.weights_file import load_policies, number_of
 from malgen.deployment import baselines, draw_levels, observe, training_side
 from malgen.errors import ConfigError
 from malgen.evidence import GATE_LEVELS, tables
@@ -144,7 +144,7 @@ def _resolve(policy: Any, deployment: Deployment) -> tuple[Policy | HostPolicy, 
 
 def _load_one(path: Path) -> Policy:
     policies = load_policies(path)
-    number = jax.tree.leaves(policies)[0].shape[0]
+    number = number_of(policies)
     if number != 1:
         raise ConfigError(
             f"{path} holds {number} policies; audit the run's folder for all of them, "

@@ -461,6 +461,11 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="environment steps per training run (default: the recipe's)",
     )
+    parser.add_argument(
+        "--network",
+        metavar="NAME",
+        help="what is trained, a name that 'malgen list' shows (default: the recipe's)",
+    )
     _add_resume(parser)
 
 
@@ -476,6 +481,7 @@ def _train(options: argparse.Namespace) -> Answer:
             seeds=options.seeds,
             seed=options.seed,
             timesteps=options.timesteps,
+            network=options.network,
             resume=options.resume,
             progress=progress,
         )
@@ -677,6 +683,7 @@ def catalog() -> dict[str, list[dict[str, str]]]:
     from malgen.agents.catalog import AGENTS
     from malgen.scenarios import SCENARIOS
     from malgen.shifts import SHIFTS
+    from malgen.training.recipes import NETWORKS
     from malgen.worlds.keys_and_chests import HARMS, OBJECTIVES, KeysAndChests
 
     def scored(kind: str, objective) -> tuple[str, str]:
@@ -691,6 +698,7 @@ def catalog() -> dict[str, list[dict[str, str]]]:
             (KeysAndChests.name, "any key opens any chest; spare keys are not yours")
         ],
         "agents": [(a.name, a.about) for a in AGENTS.values()],
+        "networks": list(NETWORKS.items()),
         "objectives": [
             *(scored("objective", o) for o in OBJECTIVES.values()),
             *(scored("harm", o) for o in HARMS.values()),

@@ -14,7 +14,7 @@ import numpy as np
 
 from malgen import store
 from malgen.agents.catalog import AGENTS, RADIUS
-from malgen.agents.feedforward import FeedforwardConfig, load_policies, save_policies
+from malgen.agents.weights_file import load_policies, save_policies
 from malgen.deployment import baselines, draw_levels
 from malgen.evidence import Evidence, from_arrays, gather, to_arrays
 from malgen.judging import judge, judge_scripted, scripted_rollout
@@ -27,6 +27,7 @@ from malgen.shifts import replaced
 from malgen.store import Manifest
 from malgen.streams import stream
 from malgen.training.recipes import RECIPES
+from malgen.training.train import NetworkConfig
 from malgen.types import Deployment, Task
 from malgen.worlds.keys_and_chests import KeysAndChests, sample_levels
 
@@ -62,7 +63,7 @@ def control_arms(
         task: Task,
         training: Deployment,
         there: Deployment,
-        network: FeedforwardConfig | None = None,
+        network: NetworkConfig | None = None,
         assert_train_null: bool = True,
     ) -> None:
         home = folder / CONTROLS / name

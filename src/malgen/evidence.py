@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from malgen.agents.weights_file import number_of
 from malgen.capability import Behavior
 from malgen.deployment import (
     Baselines,
@@ -86,7 +87,7 @@ def gather(
         progress: where to report.
         stage: its name there.
     """
-    n = jax.tree.leaves(policies)[0].shape[0]
+    n = number_of(policies)
     who = f"{n} {'policies' if n > 1 else 'policy'}"
     progress.update(stage, 0.0, f"{who}: drawing levels")
     levels = draw_levels(

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from malgen import limits, store
-from malgen.agents.feedforward import Feedforward, load_policies, save_policies
+from malgen.agents.weights_file import load_policies, number_of, save_policies
 from malgen.controls import ARMS, CHECKPOINTS, control_arms
 from malgen.errors import ConfigError
 from malgen.evidence import from_arrays, gather, to_arrays
@@ -30,6 +31,7 @@ from malgen.scenarios import find_scenario, find_shift
 from malgen.selection import train_recipe
 from malgen.store import Manifest
 from malgen.summary import findings_of, summarize
+from malgen.training.recipes import recipe_of
 from malgen.types import Deployment
 
 RUNS = Path("runs")
@@ -101,6 +103,7 @@ def train(
     seeds: int = 3,
     seed: int = 0,
     timesteps: int | None = None,
+    network: str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -112,6 +115,7 @@ def train(
         seeds: independent training runs.
         seed: master seed.
         timesteps: environment steps per training run at most; None: the recipe's.
+        network: what is trained, by its name in ``malgen list``; None: the recipe's.
         resume: go on with the training in ``out``.
         progress: where long work reports to.
 
@@ -119,7 +123,13 @@ def train(
         The path of the policies.
     """
     find_scenario(scenario)
-    manifest = _manifest(scenario=scenario, seed=seed, seeds=seeds, timesteps=timesteps)
+    manifest = _manifest(
+        scenario=scenario,
+        seed=seed,
+        seeds=seeds,
+        timesteps=timesteps,
+        network=network,
+    )
     with _opened(out, manifest, resume) as folder:
         _train(folder, manifest, progress or Silent())
     return folder / store.POLICIES
@@ -155,6 +165,7 @@ def deploy(
             controls=old.controls,
             shifts=tuple((name, float(s)) for name, s in shifts),
             timesteps=old.timesteps,
+            network=old.network,
         )
         # Everything that can fail comes first, so that a failure loses nothing.
         evidence = _gather(run, checked, progress or Silent())
@@ -232,6 +243,7 @@ def _manifest(
     controls: bool = False,
     shifts: tuple[tuple[str, float], ...] = (),
     timesteps: int | None = None,
+    network: str | None = None,
 ) -> Manifest:
     manifest = Manifest(
         scenario=scenario,
@@ -242,6 +254,7 @@ def _manifest(
         controls=controls,
         shifts=shifts,
         timesteps=timesteps,
+        network=network,
         versions=store.versions(),
         platform=store.machine(),
     )
@@ -372,12 +385,19 @@ def _train(folder: Path, manifest: Manifest, progress: Progress) -> None:
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
-def _policies(folder: Path, manifest: Manifest) -> Feedforward:
+def _policies(folder: Path, manifest: Manifest) -> Any:
     """The trained policies, if they are the ones that the manifest tells of."""
     path = folder / store.POLICIES
     policies = load_policies(path)
     size = find_scenario(manifest.scenario).size
-    found = (policies.height, policies.width, int(policies.critic_bias.shape[0]))
+    kind = recipe_of(manifest.scenario, manifest.network).network.type
+    if policies.config.type != kind:
+        raise ConfigError(
+            f"{path} holds a {policies.config.type} network, but the manifest tells of "
+            f"a {kind} one; put the files of one run together again, or train again in "
+            "another folder."
+        )
+    found = (policies.height, policies.width, number_of(policies))
     if found != (size, size, manifest.seeds):
         raise ConfigError(
             f"{path} holds {found[2]} policies for {found[0]} x {found[1]} cells, but "

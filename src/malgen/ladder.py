@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from malgen.agents.catalog import AGENTS
+from malgen.agents.weights_file import number_of
 from malgen.deployment import deploy, draw_levels
 from malgen.findings import Estimate
 from malgen.progress import Progress
@@ -32,7 +33,7 @@ def supply_ladder(
     """
     keys, chests = scenario.deploy
     rungs = sorted({round(k) for k in np.linspace(chests, keys, RUNGS)})
-    number = jax.tree.leaves(policies)[0].shape[0]
+    number = number_of(policies)
     points = []
     for step, rung in enumerate(rungs):
         progress.update("ladder", step / len(rungs), f"{rung} keys")

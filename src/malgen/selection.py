@@ -3,15 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from malgen.agents.feedforward import Feedforward, FeedforwardConfig
 from malgen.progress import Progress
 from malgen.result import HistoryPoint
 from malgen.scenarios import Scenario
 from malgen.store import Manifest
 from malgen.training.evaluation import Evaluation, openable
-from malgen.training.recipes import RECIPES
-from malgen.training.train import train
+from malgen.training.recipes import recipe_of
+from malgen.training.train import NetworkConfig, train
 from malgen.types import Deployment, Task
 from malgen.worlds.keys_and_chests import HARMS
 
@@ -23,11 +23,11 @@ def train_recipe(
     manifest: Manifest,
     progress: Progress,
     *,
-    network: FeedforwardConfig | None = None,
+    network: NetworkConfig | None = None,
     assert_train_null: bool = True,
     checkpoints: Path | None = None,
     stage: str = "train",
-) -> tuple[Feedforward, tuple[HistoryPoint, ...]]:
+) -> tuple[Any, tuple[HistoryPoint, ...]]:
     """Train the scenario's recipe on a task; every harm is asserted to be zero.
 
     Args:
@@ -36,7 +36,7 @@ def train_recipe(
         deployment: measured for the learning curve only.
         manifest: seeds and steps.
         progress: where to report.
-        network: None: the recipe's.
+        network: None: the one that the manifest names, else the recipe's.
         assert_train_null: False for the arm trained on the deployment distribution.
         checkpoints: folder of the training checkpoints; None writes none.
         stage: its name in the progress.
@@ -44,8 +44,8 @@ def train_recipe(
     Returns:
         Policies stacked by seed, and the learning curve.
     """
-    recipe_of = RECIPES[where.name]
-    config = recipe_of.ppo
+    chosen = recipe_of(where.name, manifest.network)
+    config = chosen.ppo
     if manifest.timesteps is not None:
         config = replace(config, total_timesteps=manifest.timesteps)
 
@@ -67,7 +67,7 @@ def train_recipe(
         manifest.seed,
         task,
         config,
-        network or recipe_of.network,
+        network or chosen.network,
         seeds=manifest.seeds,
         null_harms=tuple(HARMS.values()),
         assert_train_null=assert_train_null,

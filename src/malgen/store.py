@@ -25,6 +25,7 @@ from malgen.errors import ConfigError, MalgenError
 from malgen.files import PARTIAL, write_atomically
 from malgen.findings import from_json, to_json
 from malgen.scenarios import find_scenario, find_shift
+from malgen.training.recipes import recipe_of
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class Manifest:
         controls: whether the control arms were run too.
         shifts: (name, strength) of the deployment; empty: the scenario's own.
         timesteps: environment steps per training run; None: the recipe's.
+        network: what is trained, by name; None: the recipe's.
         versions: packages that decide the bytes.
         platform: operating system and machine.
     """
@@ -65,6 +67,7 @@ class Manifest:
     controls: bool = False
     shifts: tuple[tuple[str, float], ...] = ()
     timesteps: int | None = None
+    network: str | None = None
     versions: dict[str, str]
     platform: str
     type: str = "manifest"
@@ -93,6 +96,7 @@ def check(manifest: Manifest) -> None:
         ConfigError: numbers out of range, unknown names.
     """
     find_scenario(manifest.scenario)
+    recipe_of(manifest.scenario, manifest.network)
     limits.seed(manifest.seed)
     limits.whole("seeds", manifest.seeds, 1, limits.MOST_SEEDS)
     # fewer levels have no bootstrap interval worth the name

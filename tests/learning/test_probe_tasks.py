@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 from probes import ACTION, LAST, MATCH, ONE, SIGN, look, probe
 
-from malgen.agents.feedforward import FeedforwardConfig, policy_at
+from malgen.agents.convolutional import ConvolutionalConfig
+from malgen.agents.feedforward import FeedforwardConfig
+from malgen.agents.weights_file import policy_at
 from malgen.training.ppo import PPOConfig
 from malgen.training.train import train
 
@@ -69,3 +71,11 @@ def test_a_terminated_episode_is_worth_only_what_it_had():
     network = learned(probe(ONE, length=4, horizon=9, discount=0.5))
     for clock, value in enumerate((1.875, 1.75, 1.5, 1.0)):
         assert look(network, True, clock)[1] == pytest.approx(value, abs=0.05)
+
+
+def test_a_convolutional_network_learns_too():
+    network = ConvolutionalConfig(channels=(4,), hidden=(16,), view="grid")
+    trained = train(0, probe(MATCH), CONFIG, network, seeds=1)
+    policy = policy_at(trained.policies, 0)
+    assert look(policy, True)[0][3] > 0.95
+    assert look(policy, False)[0][1] > 0.95

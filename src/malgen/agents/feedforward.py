@@ -8,26 +8,29 @@ Source: orthogonal initialization and head scales as in Huang et al. 2022, "The 
 implementation details of proximal policy optimization".
 """
 
-import json
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, Bool, Float, Int, Int8, Key, UInt8
 
+from malgen.agents.symmetry import (
+    ACTIONS_BACK,
+    ELEMENTS,
+    ORDER,
+    folded,
+    folded_filters,
+    folded_matrix,
+    folded_units,
+    spread,
+)
 from malgen.errors import ConfigError, ContractError
-from malgen.files import write_atomically
-from malgen.grid.moves import MIRRORED, NUM_ACTIONS, TURNED
+from malgen.grid.moves import NUM_ACTIONS
 from malgen.grid.views import centered, position_of, view_shape
-from malgen.seal import BLANK, check_seal, sealed
 from malgen.types import ActorCritic
 from malgen.worlds.keys_and_chests import PLANES
 
@@ -35,8 +38,8 @@ _WALLS, _AGENT, _HELD = (PLANES.index(name) for name in ("walls", "agent", "held
 # What every training level may show, and what only some deployments show. The two
 # have weights of their own, so that training need not multiply by planes that are
 # blank throughout (the product and its gradient are exactly zero).
-_COMMON = tuple(PLANES.index(name) for name in ("walls", "keys", "chests"))
-_RARE = tuple(PLANES.index(name) for name in ("flagged keys", "owned chests"))
+COMMON = tuple(PLANES.index(name) for name in ("walls", "keys", "chests"))
+RARE = tuple(PLANES.index(name) for name in ("flagged keys", "owned chests"))
 
 # Keys in hand are shown one input per key up to this count; what exceeds it is shown
 # in binary, so that no count is ever mistaken for another.
@@ -49,7 +52,6 @@ ACTIVATIONS = {
     "relu": jax.nn.relu,
     "leaky-relu": lambda x: jnp.maximum(x, 0.1 * x),
 }
-FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +81,7 @@ class FeedforwardConfig:
         Raises:
             ConfigError: settings or planes that cannot be used.
         """
-        if len(shape) != 3 or shape[2] != len(PLANES):
-            raise ConfigError(
-                f"The network reads {len(PLANES)} planes ({', '.join(PLANES)}) but "
-                f"observations have the shape {list(shape)}; use a world with these "
-                "planes."
-            )
+        check_planes(shape)
         return Feedforward(
             key, shape[0], shape[1], num_actions=num_actions, config=self
         )
@@ -102,10 +99,17 @@ class Inputs(NamedTuple):
     held: Int[Array, ""]
 
 
-class Weights(NamedTuple):
-    """The matrices that inputs are multiplied with; (matrix, bias) per layer."""
+Features = tuple[Int8[Array, " inputs"], ...]
 
-    trunk: tuple[tuple[Float[Array, "i o"], Float[Array, " o"]], ...]
+
+class Weights(NamedTuple):
+    """The matrices that features are multiplied with; (matrices, bias) per layer.
+
+    A layer has one matrix; with tied weights one for each of the four classes of
+    ``symmetry.folded``, and its units come as [reflections, swapped, k].
+    """
+
+    trunk: tuple[tuple[list[Float[Array, "i o"]], Float[Array, " o"]], ...]
     actor: tuple[Float[Array, "hidden a"], Float[Array, " a"]]
     critic: tuple[Float[Array, " hidden"], Float[Array, ""]]
 
@@ -159,59 +163,61 @@ class Feedforward(ActorCritic):
         config = FeedforwardConfig() if config is None else config
         _check(config, height, width, num_actions)
         rows, columns = view_shape(height, width, config.view)
-        order = len(_TURNS) if config.symmetric else 1
+        order = ORDER if config.symmetric else 1
         sizes = [n // order for n in config.hidden]
         keys = jax.random.split(key, len(sizes) + 2)
         gain = np.sqrt(2)
         num_cells = rows * columns
-        split = num_cells * len(_COMMON), num_cells * len(_COMMON + _RARE)
-        total = split[1] + COUNTED + _digits(height, width)
-        first = _orthogonal(keys[0], total, sizes[0], gain)
+        split = num_cells * len(COMMON), num_cells * len(COMMON + RARE)
+        total = split[1] + num_held_bits(height, width)
+        first = orthogonal(keys[0], total, sizes[0], gain)
         self.cells = first[: split[0]].reshape(-1, rows, columns, sizes[0])
         self.rare_cells = first[split[0] : split[1]].reshape(
             -1, rows, columns, sizes[0]
         )
         self.held = first[split[1] :]
         self.trunk = tuple(
-            _orthogonal(k, i * order, o, gain).reshape(i, order, o)
+            orthogonal(k, i * order, o, gain).reshape(i, order, o)
             for k, i, o in zip(keys[1:-2], sizes[:-1], sizes[1:], strict=True)
         )
         self.biases = tuple(jnp.zeros(n) for n in sizes)
         # The columns are those of the whole matrix of the head, of which one row
         # per group of units is kept.
         spread = 1 / np.sqrt(order)
-        self.actor = _orthogonal(keys[-2], sizes[-1], num_actions, 0.01 * spread)
+        self.actor = orthogonal(keys[-2], sizes[-1], num_actions, 0.01 * spread)
         self.actor_bias = jnp.zeros(2 if config.symmetric else num_actions)
-        self.critic = _orthogonal(keys[-1], sizes[-1], 1, spread)[:, 0]
+        self.critic = orthogonal(keys[-1], sizes[-1], 1, spread)[:, 0]
         self.critic_bias = jnp.zeros(())
         self.height, self.width, self.num_actions = height, width, num_actions
         self.config = config
         self.ignores_rare = False
 
     def encode(self, observation: Bool[Array, "h w 7"]) -> Inputs:
-        """The view and the keys in hand; the part that has no parameters.
+        """The view and the keys in hand, packed; the part that knows the world.
 
         Raises:
             ContractError: a grid on which the lossless view would lose cells.
         """
-        height, width = observation.shape[:2]
-        if self.config.view == "agent" and (height > self.height or width > self.width):
-            # Silently seeing less would pass blindness off as a wrong goal.
-            raise ContractError(
-                f"The network was made for grids of {self.height} x {self.width} cells "
-                f"but sees one of {height} x {width}; give it a scenario of its size, "
-                "or train one there."
-            )
-        planes = _COMMON if self.ignores_rare else _COMMON + _RARE
-        codes = _pack(observation, planes)
-        view = centered(
-            codes,
-            position_of(observation[:, :, _AGENT]),
-            view_shape(self.height, self.width, self.config.view),
-            1 << planes.index(_WALLS),
-        )
-        held = jnp.sum(observation[:, :, _HELD], dtype=jnp.int32)
-        return Inputs(view.ravel(), held)
+        planes = COMMON if self.ignores_rare else COMMON + RARE
+        size = self.height, self.width
+        return seen(observation, planes, size, self.config.view)
+
+    def features(self, inputs: Inputs) -> Features:
+        """What the first layer multiplies; the part that has no parameters.
+
+        Returns:
+            Zeros and ones, plane after plane, then the keys in hand; with tied weights
+            the four classes of ``symmetry.folded``, the keys in hand in the first.
+        """
+        num_planes = len(COMMON) if self.ignores_rare else len(COMMON + RARE)
+        planes = jnp.arange(num_planes, dtype=jnp.uint8)[:, None]
+        bits = ((inputs.codes[None] >> planes) & jnp.uint8(1)).astype(jnp.int8)
+        held = held_bits(inputs.held, self.height, self.width)
+        if not self.config.symmetric:
+            return (jnp.concatenate([bits.ravel(), held]),)
+        shape = view_shape(self.height, self.width, self.config.view)
+        even, *odd = (c.ravel() for c in folded(bits.reshape(num_planes, *shape)))
+        return (jnp.concatenate([even, held]), *odd)
 
     def weights(self) -> Weights:
         """The matrices; the part that does not depend on the observation."""
@@ -220,59 +226,48 @@ class Feedforward(ActorCritic):
             cells = jnp.concatenate([cells, self.rare_cells])
         if not self.config.symmetric:
             first = jnp.concatenate([cells.reshape(-1, cells.shape[-1]), self.held])
-            matrices = (first, *(m[:, 0] for m in self.trunk))
+            matrices = [[first], *([m[:, 0]] for m in self.trunk)]
             heads = (self.actor, self.actor_bias), (self.critic, self.critic_bias)
             return Weights(tuple(zip(matrices, self.biases, strict=True)), *heads)
-        order = len(_TURNS)
-        # Unit (k, g) sees the level as it looks when it is turned back by g.
-        turned = jnp.stack([_turn(cells, g) for g in range(order)], axis=-1)
-        held = jnp.repeat(self.held, order, axis=1)
-        first = jnp.concatenate([turned.reshape(-1, held.shape[1]), held])
-        matrices = [first]
-        for m in self.trunk:
-            # [i, g, o, g'] <- [i, g'^-1 g, o]
-            whole = jnp.moveaxis(m[:, _QUOTIENTS], 3, 2)
-            matrices.append(whole.reshape(m.shape[0] * order, m.shape[2] * order))
-        biases = [jnp.repeat(bias, order) for bias in self.biases]
+        even, *odd = folded_filters(cells)
+        # Keys in hand look the same from everywhere.
+        even = jnp.concatenate([even, jnp.tile(self.held, 2)])
+        matrices = [[even, *odd], *(folded_matrix(m) for m in self.trunk)]
+        biases = [jnp.tile(bias, 2) for bias in self.biases]
         # [k, g, a] <- [k, g^-1 a]
-        actor = self.actor[:, _ACTIONS_BACK].reshape(-1, self.num_actions)
-        actor_bias = self.actor_bias[_ACTION_KINDS]
+        actor = self.actor[:, ACTIONS_BACK[ELEMENTS.ravel()]].swapaxes(0, 1)
         return Weights(
             tuple(zip(matrices, biases, strict=True)),
-            (actor, actor_bias),
-            (jnp.repeat(self.critic, order), self.critic_bias),
+            (actor.reshape(-1, self.num_actions), self.actor_bias[_ACTION_KINDS]),
+            (jnp.tile(self.critic, ORDER), self.critic_bias),
         )
 
     def heads(
-        self, weights: Weights, inputs: Inputs
+        self, weights: Weights, features: Features
     ) -> tuple[Float[Array, " a"], Float[Array, ""]]:
         """Logits and estimated return from the two parts."""
         active = ACTIVATIONS[self.config.activation]
-        hidden = self.bits(inputs).astype(jnp.float32)
-        for matrix, bias in weights.trunk:
-            hidden = active(hidden @ matrix + bias)
+        parts = [part.astype(jnp.float32) for part in features]
+        hidden = parts[0]
+        for matrices, bias in weights.trunk:
+            products = [p @ m for p, m in zip(parts, matrices, strict=True)]
+            products[0] += bias
+            if self.config.symmetric:
+                hidden = active(spread(products))
+                parts = folded_units(hidden)
+            else:
+                hidden = active(products[0])
+                parts = [hidden]
+        hidden = hidden.ravel()
         logits = hidden @ weights.actor[0] + weights.actor[1]
         return logits, hidden @ weights.critic[0] + weights.critic[1]
-
-    def bits(self, inputs: Inputs) -> UInt8[Array, " inputs"]:
-        """What the first layer multiplies: zeros and ones, plane after plane."""
-        num_planes = len(_COMMON) if self.ignores_rare else len(_COMMON + _RARE)
-        planes = jnp.arange(num_planes, dtype=jnp.uint8)[:, None]
-        beyond = jnp.maximum(inputs.held - COUNTED, 0)
-        digits = jnp.arange(_digits(self.height, self.width))
-        return jnp.concatenate(
-            [
-                ((inputs.codes[None] >> planes) & jnp.uint8(1)).ravel(),
-                (jnp.arange(COUNTED) < inputs.held).astype(jnp.uint8),
-                ((beyond >> digits) & 1).astype(jnp.uint8),
-            ]
-        )
 
     def evaluate(
         self, observation: Bool[Array, "h w 7"], carry: Any = None
     ) -> tuple[Float[Array, " a"], Float[Array, ""], Any]:
         """Logits, estimated discounted return, and the carry it was given."""
-        logits, value = self.heads(self.weights(), self.encode(observation))
+        features = self.features(self.encode(observation))
+        logits, value = self.heads(self.weights(), features)
         return logits, value, carry
 
     def without(self, blank: Sequence[int]) -> "Feedforward":
@@ -285,16 +280,84 @@ class Feedforward(ActorCritic):
         for name in self.__dataclass_fields__:
             object.__setattr__(copy, name, getattr(self, name))
         # A static field is not a leaf, so eqx.tree_at cannot reach it.
-        object.__setattr__(copy, "ignores_rare", set(_RARE) <= set(blank))
+        object.__setattr__(copy, "ignores_rare", set(RARE) <= set(blank))
         return copy
 
     @property
     def skipped(self) -> tuple[int, ...]:
         """Indices of the planes that ``without`` made it skip."""
-        return _RARE if self.ignores_rare else ()
+        return RARE if self.ignores_rare else ()
 
 
-def _pack(observation: Array, planes: Sequence[int]) -> UInt8[Array, "h w"]:
+def seen(
+    observation: Bool[Array, "h w 7"],
+    planes: Sequence[int],
+    size: tuple[int, int],
+    view: str | int,
+) -> Inputs:
+    """What a network made for grids of a size sees from where the agent stands.
+
+    Raises:
+        ContractError: a grid on which the lossless view would lose cells.
+    """
+    check_size(observation, size, view == "agent")
+    codes = centered(
+        pack(observation, planes),
+        position_of(observation[:, :, _AGENT]),
+        view_shape(*size, view),
+        1 << planes.index(_WALLS),
+    )
+    held = jnp.sum(observation[:, :, _HELD], dtype=jnp.int32)
+    return Inputs(codes.ravel(), held)
+
+
+def check_planes(shape: Sequence[int]) -> None:
+    """Refuse observations that are not made of the planes that networks read."""
+    if len(shape) != 3 or shape[2] != len(PLANES):
+        raise ConfigError(
+            f"The network reads {len(PLANES)} planes ({', '.join(PLANES)}) but "
+            f"observations have the shape {list(shape)}; use a world with these "
+            "planes."
+        )
+
+
+def check_units(what: str, units: Sequence[int]) -> None:
+    """Refuse numbers of units that are not positive whole numbers."""
+    if not units or any(
+        isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in units
+    ):
+        raise ConfigError(
+            f"The {what} layers are {units!r}; give one positive number of units per "
+            "layer, for example (128, 128)."
+        )
+
+
+def check_size(observation: Array, size: tuple[int, int], lossless: bool) -> None:
+    """Refuse a grid larger than a network that must see everything was made for."""
+    height, width = observation.shape[:2]
+    if lossless and (height > size[0] or width > size[1]):
+        # Silently seeing less would pass blindness off as a wrong goal.
+        raise ContractError(
+            f"The network was made for grids of {size[0]} x {size[1]} cells but sees "
+            f"one of {height} x {width}; give it a scenario of its size, or train one "
+            "there."
+        )
+
+
+def num_held_bits(height: int, width: int) -> int:
+    """Inputs that show the keys in hand."""
+    return COUNTED + _digits(height, width)
+
+
+def held_bits(held: Int[Array, ""], height: int, width: int) -> Int8[Array, " n"]:
+    """The keys in hand: in unary up to ``COUNTED``, what exceeds it in binary."""
+    beyond = jnp.maximum(held - COUNTED, 0)
+    digits = jnp.arange(_digits(height, width))
+    parts = [jnp.arange(COUNTED) < held, (beyond >> digits) & 1]
+    return jnp.concatenate([part.astype(jnp.int8) for part in parts])
+
+
+def pack(observation: Array, planes: Sequence[int]) -> UInt8[Array, "h w"]:
     """One byte per cell; ``planes[i]`` is bit i."""
     codes = jnp.zeros(observation.shape[:2], jnp.uint8)
     for i, plane in enumerate(planes):
@@ -302,53 +365,12 @@ def _pack(observation: Array, planes: Sequence[int]) -> UInt8[Array, "h w"]:
     return codes
 
 
-# The eight turns and mirror images of a square: (mirrored first, quarter turns).
-_TURNS = tuple((mirrored, turns) for mirrored in (False, True) for turns in range(4))
-
-
-def _turn(cells, g: int):
-    """The picture [p, rows, columns, k] turned by element g."""
-    mirrored, turns = _TURNS[g]
-    if mirrored:
-        cells = cells[:, :, ::-1]
-    if turns % 2:
-        cells = cells.swapaxes(1, 2)[:, ::-1]
-    return cells[:, ::-1, ::-1] if turns >= 2 else cells
-
-
-def _tables():
-    """g'^-1 g [g, g'], g^-1 a [g, a]: computed on a small picture, not by algebra."""
-    picture = np.arange(9).reshape(1, 3, 3, 1)
-    order = range(len(_TURNS))
-    turned = [_turn(picture, g) for g in order]
-    index = {t.tobytes(): g for g, t in enumerate(turned)}
-    after = [[index[_turn(turned[h], g).tobytes()] for h in order] for g in order]
-    inverse = [row.index(0) for row in after]
-    quotients = np.array([[after[inverse[h]][g] for h in order] for g in order])
-    actions = np.zeros((len(_TURNS), NUM_ACTIONS), int)
-    for g, (mirrored, turns) in enumerate(_TURNS):
-        image = np.arange(NUM_ACTIONS)
-        if mirrored:
-            image = MIRRORED[image]
-        for _ in range(turns):
-            image = TURNED[image]
-        actions[g] = np.argsort(image)
-    return quotients, actions
-
-
-_QUOTIENTS, _ACTIONS_BACK = _tables()
 # Symmetric biases can tell moving from staying, not one direction from another.
 _ACTION_KINDS = np.array([0] * 4 + [1])
 
 
 def _check(config: FeedforwardConfig, height, width, num_actions) -> None:
-    if not config.hidden or any(
-        isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in config.hidden
-    ):
-        raise ConfigError(
-            f"The hidden layers are {config.hidden!r}; give one positive number of "
-            "units per layer, for example (128, 128)."
-        )
+    check_units("hidden", config.hidden)
     if config.activation not in ACTIVATIONS:
         raise ConfigError(
             f"Unknown activation {config.activation!r}; use one of "
@@ -362,10 +384,10 @@ def _check(config: FeedforwardConfig, height, width, num_actions) -> None:
             f"the grid is {height} x {width} with {num_actions} actions; use "
             "symmetric=False."
         )
-    if any(n % len(_TURNS) for n in config.hidden):
+    if any(n % ORDER for n in config.hidden):
         raise ConfigError(
             f"The hidden layers are {config.hidden!r}; a symmetric network needs "
-            f"multiples of {len(_TURNS)}."
+            f"multiples of {ORDER}."
         )
 
 
@@ -374,132 +396,8 @@ def _digits(height: int, width: int) -> int:
     return max(height * width - COUNTED, 1).bit_length()
 
 
-def _orthogonal(key, inputs: int, outputs: int, scale: float) -> Array:
+def orthogonal(key, inputs: int, outputs: int, scale: float) -> Array:
+    """A random matrix with orthogonal rows or columns, times ``scale``."""
     return jax.nn.initializers.orthogonal(float(scale))(
         key, (inputs, outputs), jnp.float32
     )
-
-
-def policy_at(policies: Feedforward, seed: int) -> Feedforward:
-    """One policy out of a stack."""
-    return jax.tree.map(lambda leaf: leaf[seed], policies)
-
-
-def save_policies(path: str | os.PathLike, policies: Feedforward) -> None:
-    """Write policies that are stacked by seed; a file appears whole or not at all.
-
-    Args:
-        path: a ``.safetensors`` file.
-        policies: leaves [n, ...].
-
-    Raises:
-        ConfigError: the file cannot be written.
-    """
-    header = {
-        "digest": BLANK,
-        "format": FORMAT,
-        "height": policies.height,
-        "width": policies.width,
-        "num_actions": policies.num_actions,
-        "seeds": int(policies.critic_bias.shape[0]),
-        **asdict(policies.config),
-    }
-    blob = safetensors.numpy.save(
-        {k: np.asarray(v) for k, v in _named(policies).items()},
-        metadata={"malgen": json.dumps(header, sort_keys=True)},
-    )
-    write_atomically(path, sealed(blob))
-
-
-def load_policies(path: str | os.PathLike) -> Feedforward:
-    """Read policies that ``save_policies`` wrote; nothing in the file is executed.
-
-    Returns:
-        Policies stacked by seed, leaves [n, ...].
-
-    Raises:
-        ConfigError: a missing, damaged or foreign file.
-    """
-    path = Path(path)
-    try:
-        check_seal(path.read_bytes())
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise ConfigError(
-            f"There is no policy file {path}; give the path of a .safetensors file "
-            "that 'malgen train' wrote."
-        ) from None
-    except (OSError, safetensors.SafetensorError, ValueError) as error:
-        raise ConfigError(
-            f"The policy file {path} is damaged or was not written by malgen "
-            f"({error}); train again or copy it again."
-        ) from error
-    return _assembled(path, metadata, arrays)
-
-
-def _assembled(path: Path, metadata: dict[str, str], arrays: dict) -> Feedforward:
-    try:
-        header = json.loads(metadata["malgen"])
-        if header["type"] != "feedforward" or header["format"] != FORMAT:
-            raise ValueError(f"type {header['type']!r}, format {header['format']!r}")
-        config = FeedforwardConfig(
-            hidden=tuple(header["hidden"]),
-            view=header["view"],
-            activation=header["activation"],
-            symmetric=header["symmetric"],
-        )
-        numbers = [header[k] for k in ("height", "width", "num_actions", "seeds")]
-        if any(isinstance(n, bool) or not isinstance(n, int) for n in numbers):
-            raise ValueError("a size is not a whole number")
-        height, width, num_actions, seeds = numbers
-        if height < 3 or width < 3 or num_actions < 1 or seeds < 1:
-            raise ValueError("a size is too small")
-        # Abstract, so that a wrong size in the header allocates nothing.
-        single = eqx.filter_eval_shape(
-            lambda key: Feedforward(
-                key, height, width, num_actions=num_actions, config=config
-            ),
-            jax.eval_shape(lambda: jax.random.key(0)),
-        )
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise ConfigError(
-            f"The policy file {path} does not describe a malgen network ({error}); "
-            "give a file that 'malgen train' wrote."
-        ) from error
-    names = _named(single)
-    wanted = {name: (seeds, *leaf.shape) for name, leaf in names.items()}
-    found = {name: tuple(array.shape) for name, array in arrays.items()}
-    if wanted != found:
-        name = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
-        raise ConfigError(
-            f"The policy file {path} contradicts its own header at {name!r} (expected "
-            f"shape {wanted.get(name)}, found {found.get(name)}); train again."
-        )
-    for name, array in arrays.items():
-        if array.dtype != np.float32 or not np.isfinite(array).all():
-            raise ConfigError(
-                f"The policy file {path} has weights {name!r} that are not finite "
-                "32-bit numbers; train again."
-            )
-    leaves = [jnp.asarray(arrays[name]) for name in names]
-    return jax.tree.unflatten(jax.tree.structure(single), leaves)
-
-
-def _named(policies: Feedforward) -> dict[str, Any]:
-    """Leaves by a readable name, in tree order."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(policies)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf
-        for path, leaf in leaves
-    }
-
-
-__all__ = [
-    "Feedforward",
-    "FeedforwardConfig",
-    "load_policies",
-    "policy_at",
-    "save_policies",
-]

@@ -8,6 +8,7 @@ hides what is far away and is a control arm.
 Source: own; the crop is common in gridworlds (for example MiniGrid).
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, Shaped
 
@@ -63,24 +64,9 @@ def centered(
     Returns:
         [rows, columns]; the middle cell is the one at ``position``.
     """
-    rows = _slide(grid, position[0], shape[0] // 2, outside)
-    return _slide(rows.T, position[1], shape[1] // 2, outside).T
-
-
-def _slide(grid, center, radius, outside):
-    # Row i of the result is row center - radius + i. A gather would do the same, but
-    # XLA's CPU gathers go element by element; log2(size) selects between two slices
-    # do not.
-    cells = grid.shape[0]
-    offset = center - 1  # 0 to cells - 3
-    stages = (cells - 3).bit_length()
-    size = 2 * radius + 1 + (1 << stages) - 1
-    first = 1 - radius
-    low, high = max(0, -first), max(0, first + size - cells)
-    padded = jnp.pad(grid, ((low, high), (0, 0)), constant_values=outside)
-    rows = padded[first + low : first + low + size]
-    for stage in reversed(range(stages)):
-        step = 1 << stage
-        moved = (offset >> stage) & 1 == 1
-        rows = jnp.where(moved, rows[step:], rows[:-step])
-    return rows
+    radii = shape[0] // 2, shape[1] // 2
+    padded = jnp.pad(grid, [(r, r) for r in radii], constant_values=outside)
+    # Whole rows first: one slice of both runs cell by cell on a CPU.
+    size = (shape[0], padded.shape[1])
+    rows = jax.lax.dynamic_slice(padded, (position[0], 0), size)
+    return jax.lax.dynamic_slice(rows, (0, position[1]), shape)

@@ -77,8 +77,9 @@ def play(
             uniform, key = draws
             seen = jax.vmap(world.observe)(state, levels)
             inputs = jax.vmap(parts.encode, in_axes=(None, 0))(network, seen)
+            features = jax.vmap(parts.features, in_axes=(None, 0))(network, inputs)
             logits, _ = jax.vmap(parts.heads, in_axes=(None, None, 0))(
-                network, weights, inputs
+                network, weights, features
             )
             odds = jnp.cumsum(jax.nn.softmax(logits), axis=1)[:, :-1]
             action = jnp.sum(odds < uniform[:, None], axis=1, dtype=jnp.int32)

@@ -176,7 +176,7 @@ class Batch(NamedTuple):
     """Recorded steps, [t, b, ...], as the loss needs them.
 
     Attributes:
-        inputs: what the network's ``heads`` read.
+        features: what the network's ``heads`` read.
         actions: taken.
         log_probs: of these actions when they were taken.
         values: estimated when they were taken.
@@ -185,7 +185,7 @@ class Batch(NamedTuple):
         counts: False where nothing was done (a look at a cut-off episode).
     """
 
-    inputs: Any
+    features: Any
     actions: Int[Array, "t b"]
     log_probs: Float[Array, "t b"]
     values: Float[Array, "t b"]
@@ -277,11 +277,14 @@ class Parts(NamedTuple):
     Attributes:
         weights: network -> weights, once per gradient step or rollout.
         encode: (network, observation) -> inputs, once per environment step.
-        heads: (network, weights, inputs) -> (logits, value).
+        features: (network, inputs) -> what ``heads`` reads, larger than the inputs;
+            once to act and once per rollout.
+        heads: (network, weights, features) -> (logits, value).
     """
 
     weights: Callable
     encode: Callable
+    features: Callable
     heads: Callable
 
 
@@ -289,9 +292,10 @@ def parts_of(network: ActorCritic) -> Parts:
     """The network's own parts (``Feedforward`` has them), or ``evaluate`` as one."""
     kind: Any = type(network)
     if hasattr(network, "heads"):
-        return Parts(kind.weights, kind.encode, kind.heads)
+        return Parts(kind.weights, kind.encode, kind.features, kind.heads)
     return Parts(
         lambda network: network,
+        lambda network, seen: seen,
         lambda network, seen: seen,
         lambda network, weights, seen: weights.evaluate(seen, None)[:2],
     )
@@ -334,16 +338,20 @@ def rollout(
     def look(environments):
         seen = jax.vmap(world.observe)(environments.state, environments.level)
         inputs = jax.vmap(parts.encode, in_axes=(None, 0))(network, seen)
-        logits, values = jax.vmap(parts.heads, in_axes=(None, None, 0))(
-            network, weights, inputs
-        )
         stray = jnp.any(jnp.stack([jnp.any(seen[..., p]) for p in blank] or [False]))
-        return inputs, logits, values, stray
+        return inputs, stray
 
-    def step(environments, draws):
+    def judge(inputs):
+        features = jax.vmap(parts.features, in_axes=(None, 0))(network, inputs)
+        return jax.vmap(parts.heads, in_axes=(None, None, 0))(
+            network, weights, features
+        )
+
+    def step(carry, draws):
         uniform, row, key = draws
+        environments, (inputs, stray) = carry
         level, state, clock = environments
-        inputs, logits, values, stray = look(environments)
+        logits, values = judge(inputs)
         log_probs = jax.nn.log_softmax(logits)
         below = jnp.cumsum(jnp.exp(log_probs), axis=1)[:, :-1] < uniform[:, None]
         action = jnp.sum(below, axis=1, dtype=jnp.int32)
@@ -381,10 +389,14 @@ def rollout(
             choose(fresh, new_state, following),
             jnp.where(fresh, 0, clock + 1),
         )
-        return environments, recorded
+        # What is seen next is carried, because a carry is computed once: XLA would
+        # repeat a computation that the network and the record share in each of them.
+        return (environments, look(environments)), recorded
 
-    environments, recorded = jax.lax.scan(step, environments, (uniforms, rows, keys))
-    return environments, recorded, look(environments)[2]
+    carry = (environments, look(environments))
+    carry, recorded = jax.lax.scan(step, carry, (uniforms, rows, keys))
+    environments, (inputs, _) = carry
+    return environments, recorded, judge(inputs)[1]
 
 
 def loss(
@@ -402,7 +414,7 @@ def loss(
     parts = parts_of(network)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
     logits, values = jax.vmap(parts.heads, in_axes=(None, None, 0))(
-        network, parts.weights(network), flat.inputs
+        network, parts.weights(network), flat.features
     )
     weights = flat.counts.astype(jnp.float32)
     weights = weights / jnp.maximum(jnp.sum(weights), 1.0)
@@ -469,8 +481,10 @@ def update(
         gamma,
         config.gae_lambda,
     )
+    parts = parts_of(learner.network)
+    features = jax.vmap(jax.vmap(parts.features, in_axes=(None, 0)), in_axes=(None, 0))
     batch = Batch(
-        recorded.inputs,
+        features(learner.network, recorded.inputs),
         recorded.actions,
         recorded.log_probs,
         recorded.values,

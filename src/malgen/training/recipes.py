@@ -4,9 +4,11 @@ What was tried is in ``docs/training.md``. No deployment result was looked at to
 choose anything here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from malgen.agents.convolutional import ConvolutionalConfig
 from malgen.agents.feedforward import FeedforwardConfig
+from malgen.registry import look_up
 from malgen.training.ppo import PPOConfig
 
 
@@ -21,7 +23,9 @@ class Recipe:
     """
 
     ppo: PPOConfig
-    network: FeedforwardConfig = field(default_factory=FeedforwardConfig)
+    network: FeedforwardConfig | ConvolutionalConfig = field(
+        default_factory=FeedforwardConfig
+    )
 
 
 # Both runs are 2^13 steps per update and 2^17 per chunk. The larger world has longer
@@ -49,3 +53,30 @@ RECIPES = {
         network=_NETWORK,
     ),
 }
+
+NETWORKS = {
+    "feedforward": "the recipe's own: tied weights over the lossless view",
+    "convolutional": "two 3x3 convolutions over the lossless view; slower, and learns "
+    "less in the same steps",
+}
+
+
+def recipe_of(scenario: str, network: str | None = None) -> Recipe:
+    """How a scenario's policies are trained with a network.
+
+    Args:
+        scenario: its name.
+        network: one of ``NETWORKS``; None: the recipe's own.
+
+    Raises:
+        ConfigError: an unknown network.
+    """
+    recipe = RECIPES[scenario]
+    if network is None:
+        return recipe
+    look_up("network", network, NETWORKS)
+    if network == "feedforward":
+        return recipe
+    # Weights that are not tied take smaller steps.
+    ppo = replace(recipe.ppo, learning_rate=1e-3)
+    return Recipe(ppo=ppo, network=ConvolutionalConfig())

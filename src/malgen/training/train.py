@@ -11,11 +11,11 @@ evaluations in a row, else at ``total_timesteps``. Deployment results play no pa
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -32,6 +32,13 @@ from malgen.training.checkpoint import load_checkpoint, save_checkpoint
 from malgen.training.evaluation import Evaluation, draw, evaluate
 from malgen.training.ppo import Learner, PPOConfig, Statistics
 from malgen.types import Objective, Task
+
+
+class NetworkConfig(Protocol):
+    """Settings from which a network can be built."""
+
+    def build(self, key, shape: Sequence[int], num_actions: int) -> Any:
+        """A new ``ActorCritic`` for observations of a shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +117,7 @@ def train(
     key_seed: int,
     task: Task,
     config: PPOConfig,
-    network: FeedforwardConfig | None = None,
+    network: NetworkConfig | None = None,
     *,
     seeds: int = 3,
     null_harms: tuple[Objective, ...] = (),
