@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-import pages
 import pytest
 
+import pages
 from malgen.findings import LABELS
 
 ROOT = Path(__file__).parent.parent

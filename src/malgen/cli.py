@@ -436,7 +436,7 @@ def _train(options: argparse.Namespace) -> Answer:
 
     find_scenario(options.scenario)
     with Console() as progress:
-        run = experiment.train(
+        experiment.train(
             options.scenario,
             out=options.out,
             seeds=options.seeds,
@@ -445,7 +445,7 @@ def _train(options: argparse.Namespace) -> Answer:
             resume=options.resume,
             progress=progress,
         )
-    return _wrote("run", run, f"next: malgen deploy {run}")
+    return _wrote("run", options.out, f"next: malgen deploy {options.out}")
 
 
 def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
