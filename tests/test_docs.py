@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -135,7 +136,8 @@ def test_every_verb_and_exit_status_is_documented():
     text = (DOCS / "cli.md").read_text()
     for verb in cli.VERBS:
         assert f"## {verb}\n\n```{{malgen-help}} {verb}\n" in text
-    for status in (cli.DONE, 1, cli.BAD_USAGE, cli.FAILED_ON, cli.INTERRUPTED):
+    own = (cli.DONE, 1, cli.BAD_USAGE, cli.FAILED_ON, cli.INTERRUPTED, cli.BROKEN_PIPE)
+    for status in (*own, 128 + signal.SIGTERM):
         assert f"| `{status}` |" in text
 
 

@@ -9,7 +9,6 @@ import pytest
 from malgen import cli, store, watch
 from malgen.agents.feedforward import FeedforwardConfig, save_policies
 from malgen.errors import ConfigError, LevelError
-from malgen.experiment import _manifest
 
 SMALL = "keys-and-chests-small"
 
@@ -33,9 +32,10 @@ def level(tmp_path):
 def run(tmp_path_factory):
     """A run folder of two networks that were not trained."""
     folder = tmp_path_factory.mktemp("run")
-    store.write_json(
-        folder / store.MANIFEST, _manifest(scenario=SMALL, seed=0, seeds=2, price=2.0)
+    manifest = store.Manifest(
+        scenario=SMALL, seed=0, seeds=2, price=2.0, versions={}, platform=""
     )
+    store.write_json(folder / store.MANIFEST, manifest)
     config = FeedforwardConfig(hidden=(8, 8))
     keys = jax.random.split(jax.random.key(0), 2)
     policies = jax.vmap(lambda key: config.build(key, (9, 9, 7), 5))(keys)
@@ -130,8 +130,8 @@ def test_the_scenario_of_a_run_is_its_own(run, level):
     ("words", "expected"),
     [
         ("nearest-kee", "did you mean 'nearest-key'?"),
-        ("runs/none", "There is no folder runs/none"),
-        (".", "has no manifest.json"),
+        ("runs/none", "runs/none"),
+        (".", "manifest.json"),
         ("nearest-key --level none.txt", "none.txt"),
         ("nearest-key --scenario keys-and-chest", "did you mean 'keys-and-chests'?"),
     ],
