@@ -155,7 +155,7 @@ def watch(
     title = f"{scenario}, a drawn level" if level_file is None else str(level_file)
     given = None if level_file is None else read_level(level_file)
     level = Levels(deployment, seed, given)[0]
-    assert level is not None  # only the number 0 is asked for
+    assert level is not None  # there always is a level number 0
 
     def actors() -> Iterator[tuple[str, Policy | HostPolicy]]:
         if policies is None:
@@ -167,10 +167,10 @@ def watch(
             if name != target:
                 yield name, AGENTS[name].build(deployment)
 
-    size = level.walls.shape
+    shown = level
     if policies is not None:
-        size = _size_for(level, policies.height, policies.width)
-    batch = jax.tree.map(lambda leaf: leaf[None], _padded(level, size))
+        shown = _padded(level, policies.height, policies.width)
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], shown)
     played = []
     for name, policy in actors():
         key = stream(seed, "watch", name)
@@ -188,29 +188,24 @@ def watch(
         reference=played[0][1],
         drawn=1,
     )
-    shown = replays(played[0], played[1:], levels, worst=1)[0]
+    replay = replays(played[0], played[1:], levels, worst=1)[0]
     return Watched(
         scenario=scenario,
         price=price,
         horizon=deployment.horizon,
-        replay=replace(shown, level=_cropped(shown.level, level), title=title),
+        replay=replace(replay, level=_cropped(replay.level, level), title=title),
     )
 
 
-def _size_for(level: Level, height: int, width: int) -> tuple[int, int]:
+def _padded(level: Level, height: int, width: int) -> Level:
+    """The level in the upper left corner of a larger one that is all wall."""
     rows, columns = level.walls.shape
     if rows > height or columns > width:
         raise LevelError(
             f"The level has {rows} x {columns} cells, but the run's networks see "
             f"{height} x {width}; draw a level of at most that size."
         )
-    return height, width
-
-
-def _padded(level: Level, size: tuple[int, int]) -> Level:
-    """The level in the upper left corner of a larger one that is all wall."""
-    rows, columns = level.walls.shape
-    beyond = ((0, size[0] - rows), (0, size[1] - columns))
+    beyond = ((0, height - rows), (0, width - columns))
 
     def pad(leaf, wall: bool):
         return jnp.pad(jnp.asarray(leaf), beyond, constant_values=wall)
