@@ -1,4 +1,4 @@
-"""The command ``malgen``: eight verbs over the same functions that Python users call.
+"""The command ``malgen``: nine verbs over the same functions that Python users call.
 
 Exit status: 0 done; 1 a foreign program failed; 2 bad usage or bad input, told in one
 sentence on standard error; 3 a verdict that ``--fail-on`` names; 130 interrupted
@@ -475,7 +475,7 @@ def _train(options: argparse.Namespace) -> Answer:
 
     find_scenario(options.scenario)
     with _progress(options, f"train {options.scenario}") as progress:
-        run = experiment.train(
+        experiment.train(
             options.scenario,
             out=options.out,
             seeds=options.seeds,
@@ -485,7 +485,7 @@ def _train(options: argparse.Namespace) -> Answer:
             resume=options.resume,
             progress=progress,
         )
-    return _wrote("run", run, f"next: malgen deploy {run}")
+    return _wrote("run", options.out, f"next: malgen deploy {options.out}")
 
 
 def _deploy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -745,6 +745,47 @@ def _play(options: argparse.Namespace) -> Answer:
     return Answer(json=session.to_json, show=show)
 
 
+def _watch_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target",
+        metavar="RUN|AGENT",
+        help="folder that 'malgen train' wrote, or name of a scripted agent",
+    )
+    parser.add_argument(
+        "--level",
+        type=Path,
+        metavar="FILE",
+        help="a level drawn in ASCII (default: one of the deployment)",
+    )
+    parser.add_argument(
+        "--scenario",
+        metavar="SCENARIO",
+        help=f"whose rules and horizon hold for an agent (default: {DEFAULT_SCENARIO})",
+    )
+    _add_price(parser, None)
+
+
+def _watch(options: argparse.Namespace) -> Answer:
+    from malgen import watch
+
+    target = Path(options.target)
+    if target.exists() or len(target.parts) > 1:
+        _manifest_of(target, None)
+    seen = watch.watch(
+        options.target,
+        scenario=options.scenario,
+        level_file=options.level,
+        price=options.price,
+        seed=options.seed,
+    )
+
+    def show() -> None:
+        for line in seen.lines():
+            print(line)
+
+    return Answer(json=lambda: to_json(seen), show=show)
+
+
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", metavar="FILE.py", type=Path, help="your Python file; it is imported"
@@ -834,6 +875,13 @@ VERBS: dict[str, Verb] = {
         do=_play,
         example="malgen play keys-and-chests-small --seed 7",
         seed=("of the levels that are drawn", 0),
+    ),
+    "watch": Verb(
+        about="see what an agent or a run does on one level, yours or a fresh one",
+        add=_watch_arguments,
+        do=_watch,
+        example="malgen watch nearest-key --level my_level.txt",
+        seed=("of the level that is drawn and of what the agent does", 0),
     ),
     "train": Verb(
         about="train policies and write a run folder",
