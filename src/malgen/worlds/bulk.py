@@ -70,7 +70,7 @@ def supports(keys: Key[Array, " b"], width: int) -> bool:
         width <= 65
         and keys.ndim == 1
         and str(jax.random.key_impl(keys)) == "threefry2x32"
-        and bool(jax.config.jax_threefry_partitionable)
+        and bool(jax.config.read("jax_threefry_partitionable"))
     )
 
 
@@ -78,12 +78,18 @@ def draw(keys: Key[Array, " b"], recipe: Recipe) -> Drawn:
     """The levels that ``attempt`` gives for these keys, and whether it solved them."""
     data = np.asarray(jax.random.key_data(keys))
     number, shape = len(data), (recipe.height, recipe.width)
-    grids = [np.zeros((number, *shape), bool) for _ in range(5)]
+
+    def blank():
+        return np.zeros((number, *shape), bool)
+
     found = Drawn(
-        grids[0],
-        np.zeros((number, 2), np.int32),
-        *grids[1:],
-        np.zeros(number, bool),
+        walls=blank(),
+        start=np.zeros((number, 2), np.int32),
+        keys=blank(),
+        chests=blank(),
+        flagged=blank(),
+        owned=blank(),
+        solved=np.zeros(number, bool),
     )
 
     def work(begin: int) -> None:
@@ -199,7 +205,7 @@ def _some(random, cells, count: int, recipe: Recipe) -> Bool[np.ndarray, "b c"]:
 
 
 class _Words(NamedTuple):
-    """Random numbers of a batch of draws, 23 bits each, as ``jax.random`` makes them."""
+    """Random numbers of a batch, 23 bits each, as ``jax.random`` makes them."""
 
     tree: UInt32[np.ndarray, "b e"]
     open: UInt32[np.ndarray, "b e"]
@@ -451,7 +457,7 @@ def _solvable(walls, start, keys, chests, recipe: Recipe) -> Bool[np.ndarray, " 
         here &= floor
         # the first target in reading order: the lowest bit of the first word with any
         target = here & goals
-        target &= -target
+        target &= ~target + one
         found = target[0] != 0
         for word in target[1:]:
             word *= ~found
