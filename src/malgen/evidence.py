@@ -20,6 +20,7 @@ from malgen.deployment import (
     baselines,
     behavior_of,
     draw_levels,
+    nth,
     observe,
     outcomes_of,
     training_side,
@@ -101,7 +102,7 @@ def gather(
     n = jax.tree.leaves(policies)[0].shape[0]
     for i in range(n):
         progress.update(stage, 0.4 + 0.6 * i / n, f"policy {i}")
-        policy = jax.tree.map(lambda leaf, i=i: leaf[i], policies)
+        policy = nth(policies, i)
         key_gate = stream(seed, "gate", i)
         side = training_side(key_gate, policy, training, GATE_LEVELS)
         subjects.append(observe(stream(seed, "play", i), policy, levels, base, side))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from malgen.agents.catalog import AGENTS
-from malgen.deployment import deploy, draw_levels
+from malgen.deployment import deploy, draw_levels, nth
 from malgen.findings import Estimate
 from malgen.progress import Progress
 from malgen.result import LadderPoint
@@ -50,7 +50,7 @@ def supply_ladder(
             )
 
         for i in range(number):
-            policy = jax.tree.map(lambda leaf, i=i: leaf[i], policies)
+            policy = nth(policies, i)
             key = stream(seed, "ladder", rung, "play", i)
             add(f"seed {i}", deploy(key, policy, levels))
         nearest = AGENTS["nearest-key"].build(where)

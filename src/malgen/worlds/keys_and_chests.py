@@ -449,7 +449,7 @@ def sample_levels(
     Raises:
         LevelError: some levels could not be made solvable (not checked under ``jit``).
     """
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
+    keys = _level_keys(key, number)
     if not isinstance(levels, KeysAndChestsLevels):
         return levels.sample_many(keys)
     drawn, solved = levels.attempt_many(keys)
@@ -472,6 +472,11 @@ def refuse_unsolved(
             f"{int(levels.solvable_within)} steps, whatever layout was tried; allow "
             "more steps, fewer items or a smaller or more open level."
         )
+
+
+@eqx.filter_jit
+def _level_keys(key, number):
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
 
 
 @eqx.filter_jit
