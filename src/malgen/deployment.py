@@ -225,7 +225,7 @@ def draw_levels(
         found += len(keep)
         batch += 1
         progress(f"{found} of {number} levels")
-    levels, reference = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    levels, reference = jax.tree.map(_joined, *parts)
     return LevelSet(
         deployment=deployment,
         levels=levels,
@@ -235,8 +235,13 @@ def draw_levels(
     )
 
 
+# With NumPy, because JAX would compile each of these for each shape and number.
 def _take(tree, index: np.ndarray):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
+
+
+def _joined(*leaves: np.ndarray) -> Array:
+    return jnp.asarray(np.concatenate(leaves))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,11 +7,10 @@ this file turns a deployment into arrays and back.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from malgen.agents.weights_file import number_of
+from malgen.agents.weights_file import number_of, policy_at
 from malgen.capability import Behavior
 from malgen.deployment import (
     Baselines,
@@ -105,7 +104,7 @@ def gather(
     subjects = []
     for i in range(n):
         progress.update(stage, 0.4 + 0.6 * i / n, f"{who}: playing with number {i + 1}")
-        policy = jax.tree.map(lambda leaf, i=i: leaf[i], policies)
+        policy = policy_at(policies, i)
         key_gate = stream(seed, "gate", i)
         side = training_side(key_gate, policy, training, GATE_LEVELS)
         subjects.append(observe(stream(seed, "play", i), policy, levels, base, side))

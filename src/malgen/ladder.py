@@ -3,11 +3,10 @@
 Source: measurement.md 1.5.
 """
 
-import jax
 import numpy as np
 
 from malgen.agents.catalog import AGENTS
-from malgen.agents.weights_file import number_of
+from malgen.agents.weights_file import number_of, policy_at
 from malgen.deployment import deploy, draw_levels
 from malgen.findings import Estimate
 from malgen.progress import Progress
@@ -51,7 +50,7 @@ def supply_ladder(
             )
 
         for i in range(number):
-            policy = jax.tree.map(lambda leaf, i=i: leaf[i], policies)
+            policy = policy_at(policies, i)
             key = stream(seed, "ladder", rung, "play", i)
             add(f"seed {i}", deploy(key, policy, levels))
         nearest = AGENTS["nearest-key"].build(where)

@@ -1,5 +1,7 @@
 """The only loop over a world: policy x levels -> recorded episodes."""
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -41,25 +43,6 @@ def collect(
     return rollout
 
 
-class Script(Policy):
-    """Plays given actions, whatever it sees; *stay* after the last one.
-
-    Args:
-        actions: Int[t].
-    """
-
-    actions: Int[Array, " t"]
-
-    def initial_carry(self):
-        """How many actions were played."""
-        return jnp.zeros((), jnp.int32)
-
-    def __call__(self, key, observation, carry):
-        """A sharp row on the next action."""
-        action = self.actions.at[carry].get(mode="fill", fill_value=STAY)
-        return sharp_logits(action), carry + 1
-
-
 def sharp_logits(action: Int[Array, ""]) -> Float[Array, " a"]:
     """Finite logits that make every other action practically impossible."""
     return 100.0 * jax.nn.one_hot(action, NUM_ACTIONS)
@@ -69,38 +52,95 @@ def replay(
     key: Key[Array, ""], world: World, actions: Int[np.ndarray, "b t"], level
 ) -> Rollout:
     """Play fixed actions on each level: what a plan really brings about."""
-    scripts = Script(jnp.asarray(actions, jnp.int32))
-    return _collect_in_jax(key, world, scripts, level, actions.shape[1], True)
+    return _replay_in_jax(key, world, jnp.asarray(actions, jnp.int32), level)
 
 
 @eqx.filter_jit
-def _collect_in_jax(key, world, policy, level, horizon, policy_per_level=False):
-    def episode(key, level, policy):
+def _replay_in_jax(key, world, actions, level):
+    # as ``collect`` would with a policy that is sure of each action, without looking
+    def episode(key, actions, level):
         key_reset, key_steps = jax.random.split(key)
-        state = world.reset(key_reset, level)
+        keys = jax.random.split(key_steps, actions.shape[0])
 
-        def step(carry, key):
-            state, memory = carry
-            key_policy, key_action, key_world = jax.random.split(key, 3)
+        def step(state, draws):
+            key, action = draws
             active = ~world.is_terminal(state, level)
-            observation = world.observe(state, level)
-            logits, memory = _ask(policy, key_policy, observation, memory, world)
-            action = jax.random.categorical(key_action, logits).astype(jnp.int32)
-            following = world.step(key_world, state, action, level)
-            return (following, memory), (state, action, logits, active)
+            following = world.step(jax.random.split(key, 3)[2], state, action, level)
+            return following, (state, active)
 
-        start = (state, policy.initial_carry())
-        keys = jax.random.split(key_steps, horizon)
-        (last, _), (states, actions, logits, active) = jax.lax.scan(step, start, keys)
-        states = jax.tree.map(
-            lambda s, end: jnp.concatenate([s, end[None]]), states, last
-        )
-        return Rollout(level, states, actions, logits, active)
+        start = world.reset(key_reset, level)
+        last, (states, active) = jax.lax.scan(step, start, (keys, actions))
+        return _recorded(level, states, last, actions, sharp_logits(actions), active)
 
     number = jax.tree.leaves(level)[0].shape[0]
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
-    axis = eqx.if_array(0) if policy_per_level else None
-    return eqx.filter_vmap(episode, in_axes=(0, 0, axis))(keys, level, policy)
+    return jax.vmap(episode)(keys, actions, level)
+
+
+def _recorded(level, states, last, actions, logits, active) -> Rollout:
+    states = jax.tree.map(lambda s, end: jnp.concatenate([s, end[None]]), states, last)
+    return Rollout(level, states, actions, logits, active)
+
+
+class _Luck(NamedTuple):
+    """Everything random about b episodes of t steps."""
+
+    reset: Key[Array, " b"]
+    policy: Key[Array, "b t"]
+    action: Key[Array, "b t"]
+    world: Key[Array, "b t"]
+    noise: Float[Array, "b t a"]
+
+
+# A program of its own, because it is the same for every policy and takes a good part
+# of the time to compile.
+@eqx.filter_jit
+def _luck(key, number: int, horizon: int, num_actions: int) -> _Luck:
+    def episode(i):
+        key_reset, key_steps = jax.random.split(jax.random.fold_in(key, i))
+        each = jax.vmap(lambda key: jax.random.split(key, 3))(
+            jax.random.split(key_steps, horizon)
+        )
+        noise = jax.vmap(lambda key: jax.random.gumbel(key, (num_actions,)))(each[:, 1])
+        return _Luck(key_reset, each[:, 0], each[:, 1], each[:, 2], noise)
+
+    return jax.vmap(episode)(jnp.arange(number))
+
+
+def _collect_in_jax(key, world, policy, level, horizon):
+    number = jax.tree.leaves(level)[0].shape[0]
+    luck = _luck(key, number, horizon, world.num_actions)
+    return _play(luck, world, policy, level)
+
+
+@eqx.filter_jit
+def _play(luck, world, policy, level):
+    def episode(luck, level):
+        state = world.reset(luck.reset, level)
+
+        def step(carry, luck):
+            state, memory = carry
+            active = ~world.is_terminal(state, level)
+            observation = world.observe(state, level)
+            logits, memory = _ask(policy, luck.policy, observation, memory, world)
+            action = _sampled(luck, logits)
+            following = world.step(luck.world, state, action, level)
+            return (following, memory), (state, action, logits, active)
+
+        start = (state, policy.initial_carry())
+        (last, _), (states, actions, logits, active) = jax.lax.scan(
+            step, start, luck._replace(reset=None)
+        )
+        return _recorded(level, states, last, actions, logits, active)
+
+    return jax.vmap(episode)(luck, level)
+
+
+def _sampled(luck: _Luck, logits: Float[Array, " a"]) -> Int[Array, ""]:
+    """``jax.random.categorical``, with noise that was drawn before."""
+    if jnp.result_type(logits) != luck.noise.dtype:
+        return jax.random.categorical(luck.action, logits).astype(jnp.int32)
+    return jnp.argmax(luck.noise + logits).astype(jnp.int32)
 
 
 def _ask(policy, key, observation, carry, world):

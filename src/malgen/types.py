@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
@@ -78,6 +79,15 @@ class LevelDistribution(eqx.Module, Generic[L]):
     @abstractmethod
     def sample(self, key: Key[Array, ""]) -> L:
         """One level, solvable by construction."""
+
+    def sample_many(self, keys: Key[Array, " b"]) -> L:
+        """``sample`` for each key, stacked; worlds may know a faster way."""
+        return _sample_many(self, keys)
+
+
+@eqx.filter_jit
+def _sample_many(levels, keys):
+    return jax.vmap(levels.sample)(keys)
 
 
 class Objective(eqx.Module):

@@ -35,7 +35,8 @@ NETWORKS: dict[Any, Any] = {
 
 def policy_at(policies: N, seed: int) -> N:
     """One policy out of a stack."""
-    return jax.tree.map(lambda leaf: leaf[seed], policies)
+    # picked by NumPy: JAX would compile a small program for every shape
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[seed]), policies)
 
 
 def number_of(policies: Any) -> int:

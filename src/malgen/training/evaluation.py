@@ -101,11 +101,14 @@ def play(
     return jax.vmap(one)(policies)
 
 
-@eqx.filter_jit
 def draw(key: Key[Array, ""], levels: LevelDistribution, number: int):
     """``number`` levels, stacked; level i depends on (key, i) only."""
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
-    return jax.vmap(levels.sample)(keys)
+    return levels.sample_many(_keys(key, number))
+
+
+@eqx.filter_jit
+def _keys(key, number):
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
 
 
 def fractions(

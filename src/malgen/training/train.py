@@ -390,12 +390,10 @@ def _without(networks: Any, blank: tuple[int, ...]) -> tuple[Any, tuple[int, ...
     return networks, networks.skipped
 
 
-@eqx.filter_jit
 def _pool(keys, index, levels, number):
-    def one(key):
-        return draw(jax.random.fold_in(key, index), levels, number)
-
-    return jax.vmap(one)(keys)
+    # in Python and not under vmap, because levels are drawn in bulk on the host
+    pools = [draw(jax.random.fold_in(key, index), levels, number) for key in keys]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *pools)
 
 
 @eqx.filter_jit

@@ -20,6 +20,7 @@ from malgen.errors import LevelError
 from malgen.grid import mazes, paths, pixels, text
 from malgen.grid.moves import DELTAS, NUM_ACTIONS
 from malgen.types import Deployment, LevelDistribution, Objective, World
+from malgen.worlds import bulk
 
 PLANES = ("walls", "agent", "keys", "chests", "flagged keys", "owned chests", "held")
 
@@ -318,7 +319,8 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
             value = getattr(self, name)
             if isinstance(value, jax.core.Tracer) or np.ndim(value):
                 continue
-            if not 0.0 <= float(value) <= most:
+            # rounded like the value, so that the largest share itself is allowed
+            if not 0.0 <= float(value) <= np.float32(most):
                 raise LevelError(
                     f"{name} is {float(value):g}; give a share from 0 to {most:g}."
                 )
@@ -336,6 +338,37 @@ class KeysAndChestsLevels(LevelDistribution[Level]):
     def sample(self, key: Key[Array, ""]) -> Level:
         """One level; the same key gives the same level on every machine."""
         return self.attempt(key)[0]
+
+    def sample_many(self, keys: Key[Array, " b"]) -> Level:
+        """``sample`` for each key, stacked; in bulk on the host outside of ``jit``."""
+        return self.attempt_many(keys)[0]
+
+    def attempt_many(self, keys: Key[Array, " b"]) -> tuple[Level, Bool[Array, " b"]]:
+        """``attempt`` for each key, stacked."""
+        leaves = [*jax.tree.leaves(self), keys]
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        stacked = any(np.ndim(leaf) for leaf in leaves[:-1])
+        if traced or stacked or not bulk.supports(keys, self.width):
+            return _attempt_many(self, keys)
+        drawn = bulk.draw(
+            keys,
+            bulk.Recipe(
+                height=self.height,
+                width=self.width,
+                layout=self.layout,
+                num_keys=int(self.num_keys),
+                num_chests=int(self.num_chests),
+                num_flagged=int(self.num_flagged),
+                num_owned=int(self.num_owned),
+                openness=np.asarray(self.openness),
+                density=np.asarray(self.density),
+                solvable_within=int(self.solvable_within),
+                room=self.room(),
+                tries=TRIES,
+            ),
+        )
+        *grids, solved = (jnp.asarray(array) for array in drawn)
+        return Level(*grids, held=jnp.zeros(len(keys), jnp.int32)), solved
 
     def attempt(self, key: Key[Array, ""]) -> tuple[Level, Bool[Array, ""]]:
         """The level that ``sample`` gives, and whether it is solvable.
@@ -416,10 +449,10 @@ def sample_levels(
     Raises:
         LevelError: some levels could not be made solvable (not checked under ``jit``).
     """
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
+    keys = _level_keys(key, number)
     if not isinstance(levels, KeysAndChestsLevels):
-        return _sample_many(levels, keys)
-    drawn, solved = _attempt_many(levels, keys)
+        return levels.sample_many(keys)
+    drawn, solved = levels.attempt_many(keys)
     if not isinstance(solved, jax.core.Tracer):
         refuse_unsolved(levels, np.asarray(solved))
     return drawn
@@ -442,8 +475,8 @@ def refuse_unsolved(
 
 
 @eqx.filter_jit
-def _sample_many(levels, keys):
-    return jax.vmap(levels.sample)(keys)
+def _level_keys(key, number):
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
 
 
 @eqx.filter_jit
