@@ -42,6 +42,7 @@ def run(scenario, start, out, cache, options) -> list[Row]:
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
+    harness.LOGS.mkdir(parents=True, exist_ok=True)
     with (harness.LOGS / "main-job.log").open("a") as log:
         began, busy = time.perf_counter(), harness.busy_seconds()
         child = subprocess.Popen(words, env=environment, stdout=log, stderr=log)

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import sys
+import time
 
 import pytest
 from benchmarks import harness, page
@@ -89,11 +91,23 @@ def test_a_turn_is_long_enough_and_no_longer_than_needed():
     assert harness.calibrated(lambda times: 7.0) == 1
 
 
-def test_own_work_is_not_somebody_elses():
-    with harness.Watch() as watch:
-        sum(range(3_000_000))
-    assert watch.seconds > 0
-    assert watch.others >= 0
+def test_own_work_is_not_somebody_elses(monkeypatch):
+    # a machine on which nobody but this process, or somebody else too, does anything
+    for elsewhere in (0.0, 0.5):
+        began = time.perf_counter()
+
+        def busy(elsewhere=elsewhere, began=began):
+            mine = harness.own_seconds(os.getpid())
+            return mine + elsewhere * (time.perf_counter() - began)
+
+        monkeypatch.setattr(harness, "busy_seconds", busy)
+        with harness.Watch() as watch:
+            end = time.process_time() + 0.3
+            while time.process_time() < end:
+                pass
+        # the clock of processes ticks every 10 ms
+        assert watch.seconds >= 0.29
+        assert watch.others == pytest.approx(elsewhere, abs=0.1)
     assert math.isnan(harness.own_seconds(2**22 + 1))  # there is no such process
 
 
@@ -175,13 +189,36 @@ def test_the_page_has_the_newest_row_of_this_machine(tmp_path, monkeypatch):
     assert json.loads(results.read_text().splitlines()[0])["commit"]
 
 
-def test_products_of_a_program_are_counted():
+@pytest.fixture
+def workers(monkeypatch):
+    """The files of the workers can be imported."""
+    monkeypatch.syspath_prepend(str(harness.WORKERS))
+
+
+def test_the_networks_that_are_measured_are_malgens_own(workers):
+    import with_malgen
+
+    layers = with_malgen.layers_of(9, (16, 8), "agent", 5)
+    # three planes of a view in which every inner cell fits, and the keys in hand
+    assert layers[1:] == [[16, 8], [8, 6]] and layers[0][0] > 3 * 13 * 13
+    made = {}
+    for kind in ("feedforward", "convolutional"):
+        for gradient in (False, True):
+            case = with_malgen.network(kind, 9, 4, gradient)
+            case.run(1)
+            made[kind, gradient] = case.work
+        # backward there is a product for the weights of every forward one
+        assert made[kind, True] > 1.9 * made[kind, False]
+    hidden = with_malgen.FeedforwardConfig().hidden
+    acting = 2 * sum(i * o for i, o in with_malgen.layers_of(9, hidden, "agent", 5))
+    rare = 2 * 2 * 13 * 13 * hidden[0]  # planes that training leaves out
+    assert made["feedforward", False] == 4 * (acting + rare)
+
+
+def test_products_of_a_program_are_counted(workers):
     jax = pytest.importorskip("jax")
-    sys.path.insert(0, str(harness.WORKERS))
-    try:
-        import flops
-    finally:
-        sys.path.remove(str(harness.WORKERS))
+    import flops
+
     a, b = jax.numpy.ones((3, 5)), jax.numpy.ones((5, 7))
     assert flops.count(lambda a, b: a @ b, a, b) == 2 * 3 * 5 * 7
 

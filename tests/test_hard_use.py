@@ -283,7 +283,7 @@ def flipped(data, position, bit):
 
 @pytest.mark.parametrize("name", ["checkpoint", "policies"])
 def test_every_flipped_bit_of_weights_is_found(name, run, tmp_path, monkeypatch):
-    from malgen.agents.feedforward import load_policies
+    from malgen.agents.weights_file import load_policies
     from malgen.training.train import train
 
     def read():

@@ -170,7 +170,8 @@ def layers_of(size, hidden, view, num_actions):
     )
     # Training leaves out the planes that no training level can show.
     weights = network.without((4, 5)).weights()
-    return [list(m.shape) for m, _ in weights.trunk] + [[hidden[-1], num_actions + 1]]
+    products = [list(m.shape) for matrices, _ in weights.trunk for m in matrices]
+    return [*products, [hidden[-1], num_actions + 1]]
 
 
 def ppo(size, num_keys, num_chests, view, hidden, settings):
@@ -218,8 +219,9 @@ def network(kind, size, batch, gradient):
         net = eqx.combine(arrays, rest)
         parts = parts_of(net)
         inputs = jax.vmap(parts.encode, in_axes=(None, 0))(net, seen)
+        features = jax.vmap(parts.features, in_axes=(None, 0))(net, inputs)
         return jax.vmap(parts.heads, in_axes=(None, None, 0))(
-            net, parts.weights(net), inputs
+            net, parts.weights(net), features
         )
 
     def size_of(arrays, seen):

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from malgen import store
 from malgen.agents.catalog import AGENTS
-from malgen.agents.weights_file import load_policies
+from malgen.agents.weights_file import load_policies, number_of, policy_at
 from malgen.deployment import LevelSet, level_ids
-from malgen.errors import ConfigError, LevelError, MalgenError
+from malgen.errors import ConfigError, LevelError, NotMeasurable
 from malgen.play import Levels, read_level
 from malgen.registry import look_up
 from malgen.replays import replays
@@ -161,8 +161,8 @@ def watch(
         if policies is None:
             yield target, AGENTS[target].build(deployment)
         else:
-            for i in range(jax.tree.leaves(policies)[0].shape[0]):
-                yield f"seed {i}", jax.tree.map(lambda leaf, i=i: leaf[i], policies)
+            for i in range(number_of(policies)):
+                yield f"seed {i}", policy_at(policies, i)
         for name in ("x-oracle", "off"):
             if name != target:
                 yield name, AGENTS[name].build(deployment)
@@ -176,7 +176,7 @@ def watch(
         key = stream(seed, "watch", name)
         try:
             rollout = collect(key, deployment.world, policy, batch, deployment.horizon)
-        except MalgenError:
+        except NotMeasurable:
             if name != "x-oracle" or name == target:
                 raise
             continue  # too many items for exact planning

@@ -21,7 +21,7 @@ def border(height: int, width: int) -> Bool[np.ndarray, "h w"]:
     return walls
 
 
-def _lattice(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lattice(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rooms on odd cells: edges [e, 2] by room index, their cells, the base walls."""
     rows, columns = (height - 1) // 2, (width - 1) // 2
     room = np.arange(rows * columns).reshape(rows, columns)
@@ -56,7 +56,7 @@ def maze(
     Returns:
         True where there is a wall. All floor is connected.
     """
-    edges, cells, base = _lattice(height, width)
+    edges, cells, base = lattice(height, width)
     if len(edges) == 0:
         return jnp.asarray(base)
     key_tree, key_open = jax.random.split(key)

@@ -174,7 +174,7 @@ def _candidates(recipe: Recipe) -> Int[np.ndarray, " c"]:
         return everywhere
     if recipe.layout == "open":
         return np.flatnonzero(~mazes.border(height, width))
-    _, doors, base = mazes._lattice(height, width)
+    _, doors, base = mazes.lattice(height, width)
     may_open = ~base
     may_open[doors[:, 0], doors[:, 1]] = True
     return np.flatnonzero(may_open)
@@ -221,7 +221,7 @@ def _words(data: np.ndarray, attempt: int, recipe: Recipe, cells: np.ndarray) ->
     data = np.pad(data, ((0, size - number), (0, 0)))
     edges = 0
     if recipe.layout in ("tree", "braided"):
-        edges = len(mazes._lattice(recipe.height, recipe.width)[0])
+        edges = len(mazes.lattice(recipe.height, recipe.width)[0])
     everywhere = recipe.height * recipe.width if recipe.layout == "blocks" else 0
     tree, opened, walls, items, flags, owned = _random_words(
         data,
@@ -314,7 +314,7 @@ def _walls(words: _Words, recipe: Recipe) -> Bool[np.ndarray, "b c"]:
     if recipe.layout == "blocks":
         inner = words.cells.astype(np.float32) * UNIT < recipe.density
         return mazes.border(height, width).ravel() | inner
-    edges, doors, base = mazes._lattice(height, width)
+    edges, doors, base = mazes.lattice(height, width)
     walls = np.tile(base.ravel(), (number, 1))
     if len(edges):
         passage = _trees(words.tree, (height - 1) // 2, (width - 1) // 2, edges)
