@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 
 from malgen import progress
-from malgen.cli import _cache, main
+from malgen.cli import main
+from malgen.compiled import cache_folder
 from malgen.progress import Ahead, Console, Silent, in_time, in_words
 
 
@@ -225,4 +226,4 @@ def test_quiet_says_nothing_and_the_others_do(capsys):
 
 def test_the_memory_lies_in_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert _cache() == tmp_path / "malgen"
+    assert cache_folder() == tmp_path / "malgen"
