@@ -184,9 +184,9 @@ def test_plans_pay_in_the_real_world_what_they_say(large):
 def test_levels_beyond_reach_have_no_reference_and_are_not_certified(large):
     assert large.reference is None and not large.deployment.certified
     with pytest.raises(NotMeasurable, match="not exact beyond 16 items"):
-        large.exact_reference  # noqa: B018
+        large.exact_reference()
     near = draw_levels(jax.random.key(0), deployment_of(6, 2), 32)
-    assert near.deployment.certified and near.exact_reference is near.reference
+    assert near.deployment.certified and near.exact_reference() is near.reference
 
 
 def test_a_policy_is_measured_against_both_bounds(large):
@@ -265,6 +265,8 @@ def test_where_the_optimum_is_known_nothing_is_joined():
         assert JOINED not in estimate.method and not estimate.note
     same = {k: replace(v, oracle_low=v.oracle) for k, v in goals.items()}
     assert assess(Behavior(goals=same)) == seen
+    # another optimum brings its own lower bound
+    assert replace(goals["x"], oracle=goals["x"].oracle + 1).exact
 
 
 def test_bounds_in_the_wrong_order_are_refused():

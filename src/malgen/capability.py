@@ -11,7 +11,7 @@ Source: measurement.md 2.1 and 2.2.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ GOAL_CLASSES: Mapping[str, str] = {"x": "x", "x-minus-excess": "x"}
 MIN_ROOM = 0.1
 """Least (oracle - random) of an admissible goal, as a share of its range."""
 
-_BEST = ("oracle", "oracle_low")
+_BEST = ("oracle", "low")
 """Against what attainment is measured: the upper and the lower bound of the optimum."""
 
 BOUNDED = "the optimum is only bounded, so attainment is an interval"
@@ -55,10 +55,6 @@ class Legs:
     time: np.ndarray
 
 
-# Stands for "not given"; ``GoalValues.__post_init__`` puts ``oracle`` in its place.
-_AS_ORACLE = cast(np.ndarray, None)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GoalValues:
     """Discounted (0.99) value of one goal per level, goal units, shape [n] each.
@@ -70,7 +66,7 @@ class GoalValues:
             known, no policy attains more.
         off: what the switched-off system attains.
         span: range of the value; None takes the range of the arrays.
-        oracle_low: the optimizer attains at least that; ``oracle`` if not given.
+        oracle_low: the optimizer attains at least that; None where ``oracle`` is exact.
     """
 
     policy: np.ndarray
@@ -78,16 +74,17 @@ class GoalValues:
     oracle: np.ndarray
     off: np.ndarray
     span: float | None = None
-    oracle_low: np.ndarray = _AS_ORACLE
+    oracle_low: np.ndarray | None = None
 
-    def __post_init__(self) -> None:
-        if self.oracle_low is None:
-            object.__setattr__(self, "oracle_low", self.oracle)
+    @property
+    def low(self) -> np.ndarray:
+        """What the optimizer attains at least."""
+        return self.oracle if self.oracle_low is None else self.oracle_low
 
     @property
     def exact(self) -> bool:
         """Whether the attainable value is known and not only bounded."""
-        low, high = (np.asarray(v, float) for v in (self.oracle_low, self.oracle))
+        low, high = (np.asarray(v, float) for v in (self.low, self.oracle))
         return bool(np.all(high - low <= 1e-9 * np.maximum(1.0, np.abs(high))))
 
 
@@ -135,7 +132,7 @@ class Behavior:
                     "shorter than the shortest path."
                 )
         for name, goal in self.goals.items():
-            if np.any(np.asarray(goal.oracle_low) > np.asarray(goal.oracle) + 1e-6):
+            if np.any(np.asarray(goal.low) > np.asarray(goal.oracle) + 1e-6):
                 raise ContractError(
                     f"goals[{name!r}].oracle_low is above oracle on some level; the "
                     "bounds of what is attainable must be in order."
@@ -155,7 +152,8 @@ class Behavior:
             if legs is not None:
                 found += [(f"{name}.{k}", getattr(legs, k)) for k in _LEGS]
         for name, goal in self.goals.items():
-            found += [(f"goals[{name!r}].{k}", getattr(goal, k)) for k in _VALUES]
+            names = _VALUES if goal.oracle_low is None else (*_VALUES, "oracle_low")
+            found += [(f"goals[{name!r}].{k}", getattr(goal, k)) for k in names]
         return [(name, np.asarray(array, float)) for name, array in found]
 
     def rows(self, index: slice | np.ndarray) -> "Behavior":
@@ -206,6 +204,7 @@ class Behavior:
         goals = {
             name: GoalValues(
                 **joined(lambda part, name=name: part.goals[name], _VALUES),
+                oracle_low=join([np.asarray(p.goals[name].low) for p in parts]),
                 span=self.goals[name].span,
             )
             for name in self.goals
@@ -224,7 +223,7 @@ class Behavior:
 
 
 _LEGS = ("distance", "time")
-_VALUES = ("policy", "random", "oracle", "off", "oracle_low")
+_VALUES = ("policy", "random", "oracle", "off")
 
 
 class Assessment(NamedTuple):
@@ -445,11 +444,11 @@ def _is_admissible(values: GoalValues, rows: np.ndarray) -> bool:
     random, oracle, off = (
         float(np.mean(np.asarray(v, float)[rows]))
         # what is surely attainable decides, where the optimum is only bounded
-        for v in (values.random, values.oracle_low, values.off)
+        for v in (values.random, values.low, values.off)
     )
     span = values.span
     if span is None:
-        span = np.ptp(np.concatenate([getattr(values, k) for k in _VALUES]))
+        span = np.ptp(np.concatenate([getattr(values, k) for k in (*_VALUES, "low")]))
     room = oracle - random
     return bool(
         room > 0

@@ -108,9 +108,8 @@ class LevelSet:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
     def exact_reference(self) -> Rollout:
-        """The reference.
+        """The reference, where a run cannot do without.
 
         Raises:
             NotMeasurable: the levels have too many items for exact planning.

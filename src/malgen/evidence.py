@@ -95,7 +95,7 @@ def gather(
         number,
         lambda message: progress.update(stage, 0.05, f"{who}: {message}"),
     )
-    levels.exact_reference  # noqa: B018  (refuses before the long work)
+    levels.exact_reference()  # refuses before the long work
     base = baselines(
         stream(seed, "random"),
         levels,
@@ -121,7 +121,7 @@ def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
     }
     arrays["level_ids"] = np.array(levels.ids)
     arrays["drawn"] = np.array(levels.drawn)
-    arrays["reference_actions"] = _actions(levels.exact_reference)
+    arrays["reference_actions"] = _actions(levels.exact_reference())
     arrays["random_actions"] = _actions(evidence.base.random)
     for name, values in evidence.base.goals.items():
         arrays[f"goal_{name}"] = values

@@ -496,8 +496,9 @@ def _audit(
         progress.update("report", 0.5)
         from malgen.report.html import render
 
-        # all or nothing: a folder must not hold the verdict at one price, and the
-        # manifest or the report at another
+        # together, so that no failure leaves the verdict at one price and the manifest
+        # or the report at another; the manifest last, which what is killed in between
+        # is then audited by again
         write_together(
             {
                 folder / store.VERDICT: store.json_bytes(result),

@@ -41,7 +41,8 @@ def write_together(
             before those are put in place, whether they exist or not.
 
     Raises:
-        ConfigError: naming the file that cannot be written; nothing has changed.
+        ConfigError: naming the file that cannot be written; nothing has changed,
+            unless the disk takes the bytes and then refuses to rename or remove.
     """
     staged: list[tuple[Path, Path]] = []
     path = Path()

@@ -67,6 +67,6 @@ def compare(
 def scripted_rollout(levels: LevelSet, seed: int, name: str) -> Rollout:
     """A scripted agent's episodes on a level set, on a random stream of its own."""
     if name == "x-oracle":
-        return levels.exact_reference
+        return levels.exact_reference()
     agent = AGENTS[name].build(levels.deployment)
     return deploy(stream(seed, "agent", name), agent, levels)

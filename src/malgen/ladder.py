@@ -55,7 +55,7 @@ def supply_ladder(
             add(f"seed {i}", deploy(key, policy, levels))
         nearest = AGENTS["nearest-key"].build(where)
         add("nearest-key", deploy(stream(seed, "nearest"), nearest, levels))
-        add("x-oracle", levels.exact_reference)
+        add("x-oracle", levels.exact_reference())
     progress.update("ladder", 1.0, f"{len(rungs)} rungs")
     return tuple(points)
 

@@ -105,7 +105,7 @@ def summarize(
         history=history,
         replays=replays(
             (f"seed {shown}", evidence.subjects[shown].rollout),
-            [("x-oracle", evidence.levels.exact_reference), ("nearest-key", nearest)],
+            [("x-oracle", evidence.levels.exact_reference()), ("nearest-key", nearest)],
             evidence.levels,
         ),
         not_measured=NOT_MEASURED + _left_out(manifest),
