@@ -51,7 +51,8 @@ def told():
 
 def one_sentence(error: MalgenError) -> None:
     """What the command line makes of it is one line that ends."""
-    assert error.args and str(error).strip()
+    said = " ".join(str(error).split())
+    assert said.endswith((".", ")", "?")), said
 
 
 def call(*argv: str) -> tuple[int, str]:
@@ -348,7 +349,7 @@ PATHS = [
     "missing/too",
     "run/manifest.json",
 ]
-NAMES = ["nearest-key", "x-oracle", "supply", "supply=0.5", "maze=2", "trap="]
+NAMES = ["nearest-key", "x-oracle", "convolutional", "supply", "supply=0.5", "maze=2", "trap="]
 LABELS = ["malign-any", "shortfall"]
 SMALL = ["0", "1", "2", "30", "-1", "1e2", "0.5", "4294967295"]
 WILD = ["4294967296", "9999999999999", "1e400", "nan", "inf"]
@@ -366,6 +367,7 @@ OPTIONS = [
     *("--help", "--seed", "--json", "--seeds", "--price", "--levels", "--controls"),
     *("--out", "--resume", "--fail-on", "--timesteps", "--shift", "--scenario"),
     *("--no-gate", "--level", "--train", "--version", "-h", "--", "-"),
+    *("--quiet", "--network"),
 ]
 # what the operating system can pass on: no NUL
 ANYTHING = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=8)
@@ -391,6 +393,9 @@ STARTS = st.sampled_from(
         ["audit", "@damaged"],
         ["audit", "@run"],
         ["play", tiny.NAME, "--level", "@level.txt"],
+        ["watch", "nearest-key", "--level", "@level.txt"],
+        ["watch", "@run"],
+        ["watch", "@damaged"],
         ["check", "@agent.py"],
         ["check", "@raises.py"],
         ["list"],
