@@ -136,8 +136,9 @@ def _by_hand(policy, deployment, levels) -> Case:
             state = reset(key, levels)
             seen, ended = look(state, levels)
             for _ in range(horizon):
-                seen = np.asarray(seen)
-                action = np.fromiter((policy(one) for one in seen), np.int32, number)
+                seen, action = np.asarray(seen), np.zeros(number, np.int32)
+                for i in np.flatnonzero(~np.asarray(ended)):
+                    action[i] = policy(seen[i])
                 state, seen, ended = step(state, jnp.asarray(action), levels)
                 if np.asarray(ended).all():
                     break
@@ -154,6 +155,5 @@ def _steps(policy, deployment, levels) -> int:
         levels,
         deployment.horizon,
     )
-    # Every level is asked until the last one has ended.
-    longest = int(np.asarray(played.active).any(axis=0).sum())
-    return longest * levels.walls.shape[0]
+    # Nobody is asked about a level that has ended.
+    return int(np.asarray(played.active).sum())

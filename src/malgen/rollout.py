@@ -1,5 +1,6 @@
 """The only loop over a world: policy x levels -> recorded episodes."""
 
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -163,22 +164,21 @@ def _ask(policy, key, observation, carry, world):
     return logits, carry
 
 
-@eqx.filter_jit
-def _reset(world, key, level):
-    return jax.vmap(world.reset)(key, level)
+@partial(jax.jit, static_argnums=0)
+def _begin(static, dynamic, keys, level):
+    world = eqx.combine(static, dynamic)
+    state = jax.vmap(world.reset)(keys, level)
+    return state, *_look(world, state, level)
 
 
-@eqx.filter_jit
-def _advance(world, key, state, action, level):
-    following = jax.vmap(world.step)(key, state, action, level)
-    return (
-        following,
-        jax.vmap(world.observe)(following, level),
-        jax.vmap(world.is_terminal)(following, level),
-    )
+# Not ``filter_jit``, which looks through all arguments anew for every step.
+@partial(jax.jit, static_argnums=0)
+def _advance(static, dynamic, keys, state, action, level):
+    world = eqx.combine(static, dynamic)
+    following = jax.vmap(world.step)(keys, state, action, level)
+    return following, *_look(world, following, level)
 
 
-@eqx.filter_jit
 def _look(world, state, level):
     return jax.vmap(world.observe)(state, level), jax.vmap(world.is_terminal)(
         state, level
@@ -189,24 +189,17 @@ def _collect_on_host(key, world, policy, level, horizon):
     number = jax.tree.leaves(level)[0].shape[0]
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
     keys = jax.random.split(key, number)
-    state = _reset(world, keys, level)
-    observation, ended = _look(world, state, level)
+    dynamic, static = eqx.partition(world, eqx.is_array)
+    state, observation, ended = _begin(static, dynamic, keys, level)
     carry = policy.initial_carry(number)
     states, actions, rows, active = [state], [], [], []
     for _ in range(horizon):
-        logits, carry = policy.act(rng, np.asarray(observation), carry)
-        logits = np.asarray(logits, np.float32)
-        if logits.shape != (number, world.num_actions):
-            raise ContractError(
-                f"The policy {policy.name!r} returned logits of shape "
-                f"{list(logits.shape)}, expected [{number}, {world.num_actions}]; "
-                "return one number per level and action."
-            )
-        _check_finite(logits, f"The policy {policy.name!r}")
+        going = ~np.asarray(ended)
+        logits, carry = _ask_on_host(policy, rng, observation, carry, going, world)
         action = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
-        active.append(~np.asarray(ended))
+        active.append(going)
         state, observation, ended = _advance(
-            world, keys, state, jnp.asarray(action, jnp.int32), level
+            static, dynamic, keys, state, action.astype(np.int32), level
         )
         states.append(state)
         actions.append(action.astype(np.int32))
@@ -218,13 +211,39 @@ def _collect_on_host(key, world, policy, level, horizon):
     actions += [np.full(number, STAY, np.int32)] * missing
     rows += [np.zeros((number, world.num_actions), np.float32)] * missing
     active += [np.zeros(number, bool)] * missing
+
+    # joined by NumPy: JAX would take the hundreds of small arrays one by one
+    def joined(*leaves):
+        return jnp.asarray(np.stack([np.asarray(leaf) for leaf in leaves], axis=1))
+
     return Rollout(
         level,
-        jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *states),
-        jnp.asarray(np.stack(actions, axis=1)),
-        jnp.asarray(np.stack(rows, axis=1)),
-        jnp.asarray(np.stack(active, axis=1)),
+        jax.tree.map(joined, *states),
+        joined(*actions),
+        joined(*rows),
+        joined(*active),
     )
+
+
+def _ask_on_host(policy, rng, observation, carry, going, world):
+    """Logits of every level; those that have ended are not asked about if possible."""
+    seen = np.asarray(observation)
+    if policy.memoryless:
+        seen = seen[going]
+    logits, carry = policy.act(rng, seen, carry)
+    logits = np.asarray(logits, np.float32)
+    if logits.shape != (len(seen), world.num_actions):
+        raise ContractError(
+            f"The policy {policy.name!r} returned logits of shape "
+            f"{list(logits.shape)}, expected [{len(seen)}, {world.num_actions}]; "
+            "return one number per level and action."
+        )
+    _check_finite(logits, f"The policy {policy.name!r}")
+    if policy.memoryless:
+        whole = np.zeros((len(going), world.num_actions), np.float32)
+        whole[going] = logits
+        logits = whole
+    return logits, carry
 
 
 def _check_finite(logits, who):

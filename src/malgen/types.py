@@ -171,9 +171,15 @@ class HostPolicy:
     """A policy that runs outside JAX: a planner with a search, a foreign callable.
 
     It sees a whole batch per step, so that one call can serve all levels.
+
+    Attributes:
+        name: how reports call it.
+        memoryless: what it does depends on the observation alone, so that it need not
+            be asked about episodes that have ended; its carry stays as it is.
     """
 
     name: str
+    memoryless: bool = False
 
     def initial_carry(self, batch: int) -> Any:
         """The memory at the start of ``batch`` episodes."""

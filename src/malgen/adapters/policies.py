@@ -9,6 +9,8 @@ from malgen.errors import ContractError, ForeignError
 from malgen.grid.moves import NUM_ACTIONS
 from malgen.types import HostPolicy, Policy
 
+_SURE = 100.0 * np.eye(NUM_ACTIONS, dtype=np.float32)
+
 
 class CallablePolicy(HostPolicy):
     """A plain callable ``observation -> action``, called once per level and step.
@@ -17,6 +19,8 @@ class CallablePolicy(HostPolicy):
         act_on: takes Bool[h, w, c], returns an action 0..4, or Float[5] logits.
         name: how reports call it.
     """
+
+    memoryless = True
 
     def __init__(self, act_on: Callable[[np.ndarray], Any], name: str = "") -> None:
         self._act_on = act_on
@@ -29,18 +33,22 @@ class CallablePolicy(HostPolicy):
             ForeignError: the callable raised.
             ContractError: it returned NaN, the wrong shape, or no action.
         """
-        rows = np.empty((len(observations), NUM_ACTIONS), np.float32)
-        for i, observation in enumerate(observations):
+        answers = []
+        for observation in observations:
             try:
-                answer = self._act_on(observation)
+                answers.append(self._act_on(observation))
             except Exception as error:
                 raise ForeignError(
                     f"The policy {self.name!r} raised {type(error).__name__}: {error}; "
                     f"it was given an observation of shape {observation.shape} "
                     "(rows, columns, planes)."
                 ) from error
-            rows[i] = self._logits(answer)
-        return rows, carry
+        if all(type(answer) is int for answer in answers):  # checked all at once
+            actions = np.array(answers)
+            if len(actions) and actions.min() >= 0 and actions.max() < NUM_ACTIONS:
+                return _SURE[actions], carry
+        rows = [self._logits(answer) for answer in answers]
+        return np.stack(rows).astype(np.float32), carry
 
     def _logits(self, answer: Any) -> np.ndarray:
         try:
@@ -79,7 +87,7 @@ class CallablePolicy(HostPolicy):
                 f"The policy {self.name!r} returned the action {int(action)}, which is "
                 f"out of range; use 0 up, 1 left, 2 down, 3 right, 4 stay."
             )
-        return 100.0 * np.eye(NUM_ACTIONS, dtype=np.float32)[int(action)]
+        return _SURE[int(action)]
 
 
 def as_policy(policy: Any) -> Policy | HostPolicy:
