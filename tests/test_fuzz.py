@@ -349,7 +349,15 @@ PATHS = [
     "missing/too",
     "run/manifest.json",
 ]
-NAMES = ["nearest-key", "x-oracle", "convolutional", "supply", "supply=0.5", "maze=2", "trap="]
+NAMES = [
+    "nearest-key",
+    "x-oracle",
+    "convolutional",
+    "supply",
+    "supply=0.5",
+    "maze=2",
+    "trap=",
+]
 LABELS = ["malign-any", "shortfall"]
 SMALL = ["0", "1", "2", "30", "-1", "1e2", "0.5", "4294967295"]
 WILD = ["4294967296", "9999999999999", "1e400", "nan", "inf"]

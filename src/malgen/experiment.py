@@ -497,8 +497,7 @@ def _audit(
         from malgen.report.html import render
 
         # together, so that no failure leaves the verdict at one price and the manifest
-        # or the report at another; the manifest last, which what is killed in between
-        # is then audited by again
+        # or the report at another; only a kill between two renames can
         write_together(
             {
                 folder / store.VERDICT: store.json_bytes(result),
