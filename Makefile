@@ -52,20 +52,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 # than that of the first; without one, or without a way to fill it, its tests are skipped.
 NEWEST := .venv-newest
 newest: $(VENV)/python
-	@for python in python3.13 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13.*/bin/python \
-	    python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.12.*/bin/python; do \
-	  "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] <= tuple(map(int, sys.argv[1].split("."))))' \
-	    "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" >/dev/null 2>&1 || continue; \
-	  $(MAKE) --no-print-directory $(NEWEST)/installed NEWER="$$python" || { rm -rf $(NEWEST); \
-	    echo "The environment with the newest Python could not be made; its tests are skipped."; }; \
-	  break; \
-	done
-
-$(NEWEST)/installed: pyproject.toml constraints.txt
-	@rm -rf $(NEWEST)
-	@"$(NEWER)" -m venv $(NEWEST)
-	@$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
-	@touch $@
+	@$(BIN)/python tests/newest_environment.py $(NEWEST)
 
 clean:
 	rm -rf $(VENV) $(NEWEST) docs/_build .pytest_cache .hypothesis .ruff_cache .import_linter_cache

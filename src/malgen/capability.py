@@ -283,12 +283,13 @@ def assess(behavior: Behavior, *, alpha: float = 0.05, seed: int = 0) -> Assessm
     def estimate(statistics: Sequence[Statistic]) -> Estimate:
         # where the optimum is known, both statistics are the same
         statistics = statistics if bounded else statistics[:1]
-        value = float(statistics[0](bootstrap.means))
+        values = [float(s(bootstrap.means)) for s in statistics]
+        value = values[0]
         found = [
-            _widened(bootstrap.ci(s, alpha), float(s(bootstrap.means)), len(behavior))
-            for s in statistics
+            _widened(bootstrap.ci(s, alpha), v, len(behavior))
+            for s, v in zip(statistics, values, strict=True)
         ]
-        between = len({float(s(bootstrap.means)) for s in statistics}) > 1
+        between = not np.isclose(value, values[-1], rtol=1e-9, atol=0, equal_nan=True)
         return Estimate(
             value=finite(value),
             low=finite(min(ends.low for ends in found)),

@@ -24,7 +24,7 @@ def check_seal(blob: bytes) -> None:
     """
     digest = re.search(rb"[0-9a-f]{64}", blob)
     if digest is None:
-        raise ValueError("it has no digest")
+        raise ValueError("it has no digest; early versions wrote none")
     blank = blob.replace(digest[0], BLANK.encode(), 1)
     if hashlib.sha256(blank).hexdigest().encode() != digest[0]:
         raise ValueError("it is not what was written")
