@@ -111,16 +111,14 @@ def test_ignored_signals_stay_ignored():
         Silent().say("word")
 
 
-@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-)
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]], ids=["told", "quiet"])
+@pytest.mark.parametrize("status", [130, 143])
 def test_the_command_ends_as_if_it_had_been_heard(
-    quiet, number, status, lost, monkeypatch, tmp_path, capsys
+    quiet, status, lost, monkeypatch, tmp_path, capsys
 ):
     def train(*arguments, progress, **settings):
         progress.update("train", 0.1)
-        lost(number)
+        lost(signal.SIGINT if status == 130 else signal.SIGTERM)
         progress.update("train", 0.2)
         raise AssertionError("went on")
 

@@ -50,8 +50,11 @@ def _restore(before: dict[int, Any]) -> None:
 
 
 # what Python sets; outside ``heard`` SIGTERM keeps ending the process at once
-_AT_START = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-_IN_LIBRARY = _AT_START | {signal.SIGTERM: _handle}
+_AT_START: dict[int, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+_IN_LIBRARY: dict[int, Any] = _AT_START | {signal.SIGTERM: _handle}
 
 
 @contextmanager
