@@ -93,7 +93,6 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "Silent", Stopping, raising=False)
         patch.setattr("malgen.progress.Silent", Stopping)
         assert cli.main(line(folder)) == 130
     assert (folder / "checkpoints").is_dir()
@@ -106,13 +105,16 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(
 @pytest.mark.parametrize(
     ("network", "words"),
     [
-        (None, "holds a convolutional network, but the manifest tells of a feedforward"),
+        (
+            None,
+            "holds a convolutional network, but the manifest tells of a feed",
+        ),
         ("feedforward", "the manifest tells of a feedforward one"),
         ("convolutionl", "did you mean 'convolutional'"),
         (3, "network"),
     ],
 )
-def test_a_manifest_that_tells_of_another_network_is_refused(network, words, run, capsys):
+def test_a_manifest_of_another_network_is_refused(network, words, run, capsys):
     path = run / store.MANIFEST
     manifest = json.loads(path.read_text())
     assert manifest["network"] == "convolutional"
