@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from malgen.agents.convolutional import ConvolutionalConfig
+from malgen.agents.convolutional import BLOCK, ConvolutionalConfig
 from malgen.agents.weights_file import load_policies, save_policies
 from malgen.errors import ConfigError, ContractError
 from malgen.grid.views import view_shape
@@ -41,7 +41,9 @@ def direct(network, observation):
         )
         picture = picture + bias
         picture = jnp.where(picture > 0, picture, 0.1 * picture)
-    hidden = jnp.concatenate([picture.ravel(), held.astype(jnp.float32)])
+    hidden = jnp.concatenate(
+        [picture[0].transpose(2, 0, 1).ravel(), held.astype(jnp.float32)]
+    )
     for matrix, bias in zip(network.trunk, network.biases, strict=True):
         hidden = hidden @ matrix + bias
         hidden = jnp.where(hidden > 0, hidden, 0.1 * hidden)
@@ -126,3 +128,29 @@ def test_networks_are_chosen_by_name():
     assert isinstance(network, ConvolutionalConfig)
     with pytest.raises(ConfigError, match="did you mean"):
         recipe_of("keys-and-chests-small", "convolutionl")
+
+
+def test_blocks_of_observations_give_what_each_gives_alone(observations):  # noqa: F811
+    network = build("agent")
+    many = observations[np.arange(2 * BLOCK + 5) % len(observations)]
+
+    def outputs(network, seen):
+        return jax.vmap(lambda one: network.evaluate(one)[:2])(seen)
+
+    def size(network, seen):
+        return sum(jnp.mean(each**2) for each in outputs(network, seen))
+
+    def direct_size(network, seen):
+        logits, values = jax.vmap(lambda one: direct(network, one))(seen)
+        values = values + network.critic_bias
+        return jnp.mean(logits**2) + jnp.mean(values**2)
+
+    few = jax.jit(outputs)(network, observations)
+    found = jax.jit(outputs)(network, many)
+    for a, b in zip(found, few, strict=True):
+        wanted = b[np.arange(len(many)) % len(observations)]
+        np.testing.assert_allclose(a, wanted, rtol=1e-4, atol=1e-3)
+    slopes = jax.jit(jax.grad(size))(network, many)
+    wanted = jax.jit(jax.grad(direct_size))(network, many)
+    for a, b in zip(jax.tree.leaves(slopes), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * np.abs(b).max())

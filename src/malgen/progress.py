@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from malgen import interrupts
 from malgen.errors import MalgenError
 from malgen.files import write_atomically
 
@@ -33,16 +34,18 @@ class Progress(Protocol):
 
 
 class Silent:
-    """For callers that want no output."""
+    """For callers that want no output; a lost Ctrl-C is raised again all the same."""
 
     def say(self, message: str) -> None:
         """Nothing."""
+        interrupts.check()
 
     def plan(self, shares: Mapping[str, float]) -> None:
         """Nothing."""
 
     def update(self, stage: str, done: float | None, detail: str = "") -> None:
         """Nothing."""
+        interrupts.check()
 
 
 # A stage in words; its detail follows. Others are shown by their name.
@@ -252,6 +255,7 @@ class Console:
 
     def say(self, message: str) -> None:
         """One line."""
+        interrupts.check()
         self._console.print(message, highlight=False, soft_wrap=True)
 
     def plan(self, shares: Mapping[str, float]) -> None:
@@ -263,6 +267,7 @@ class Console:
 
     def update(self, stage: str, done: float | None, detail: str = "") -> None:
         """Say how far a stage is."""
+        interrupts.check()
         _listen()
         now = time.monotonic()
         with self._lock:

