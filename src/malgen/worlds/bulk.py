@@ -27,7 +27,7 @@ from scipy import ndimage
 from malgen.grid import mazes
 
 # Levels that one thread works on: what it touches fits the cache.
-CHUNK = 2048
+CHUNK = 4096
 # Fewer levels (the ones drawn again) are rounded up to this, so two sizes compile.
 FEW = 256
 
