@@ -198,7 +198,7 @@ def workers(monkeypatch):
 def test_the_networks_that_are_measured_are_malgens_own(workers):
     import with_malgen
 
-    layers = with_malgen.layers_of(9, (16, 8), "agent", 5)
+    layers = with_malgen.layers_of(9, with_malgen.FeedforwardConfig(hidden=(16, 8)), 5)
     # three planes of a view in which every inner cell fits, and the keys in hand
     assert layers[1:] == [[16, 8], [8, 6]] and layers[0][0] > 3 * 13 * 13
     made = {}
@@ -210,7 +210,12 @@ def test_the_networks_that_are_measured_are_malgens_own(workers):
         # backward there is a product for the weights of every forward one
         assert made[kind, True] > 1.9 * made[kind, False]
     hidden = with_malgen.FeedforwardConfig().hidden
-    acting = 2 * sum(i * o for i, o in with_malgen.layers_of(9, hidden, "agent", 5))
+    acting = 2 * sum(
+        i * o
+        for i, o in with_malgen.layers_of(
+            9, with_malgen.FeedforwardConfig(hidden=hidden), 5
+        )
+    )
     rare = 2 * 2 * 13 * 13 * hidden[0]  # planes that training leaves out
     assert made["feedforward", False] == 4 * (acting + rare)
 

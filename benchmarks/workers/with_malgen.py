@@ -163,29 +163,27 @@ def _plain():
     return begin, stream, "World.step and World.observe"
 
 
-def layers_of(size, hidden, view, num_actions):
+def layers_of(size, config, num_actions):
     """(inputs, outputs) of each matrix product of one forward pass, heads as one."""
-    network = FeedforwardConfig(hidden=tuple(hidden), view=view).build(
-        jax.random.key(0), (size, size, 7), num_actions
-    )
+    network = config.build(jax.random.key(0), (size, size, 7), num_actions)
     # Training leaves out the planes that no training level can show.
     weights = network.without((4, 5)).weights()
     products = [list(m.shape) for matrices, _ in weights.trunk for m in matrices]
-    return [*products, [hidden[-1], num_actions + 1]]
+    return [*products, [config.hidden[-1], num_actions + 1]]
 
 
-def ppo(size, num_keys, num_chests, view, hidden, settings):
+def ppo(size, num_keys, num_chests, network, hidden, settings):
     """Training runs of one chunk; every run starts anew, compiled once."""
     world = KeysAndChests()
     task = Task(world, distribution(size, num_keys, num_chests), CHESTS, HORIZON, 0.99)
     once = PPOConfig(total_timesteps=1, anneal_lr=False, **settings)
     chunk = once.steps_per_update * once.chunk_updates
-    network = FeedforwardConfig(hidden=tuple(hidden), view=view)
+    config = FeedforwardConfig(hidden=tuple(hidden), **network)
     seeds = itertools.count()
 
     def run(times):
-        config = PPOConfig(total_timesteps=times * chunk, anneal_lr=False, **settings)
-        trained = train(next(seeds), task, config, network, seeds=1)
+        steps = PPOConfig(total_timesteps=times * chunk, anneal_lr=False, **settings)
+        trained = train(next(seeds), task, steps, config, seeds=1)
         jax.block_until_ready(trained.policies)
 
     return Case(
@@ -195,7 +193,7 @@ def ppo(size, num_keys, num_chests, view, hidden, settings):
         {
             "inside": f"levels (a new pool of {once.pool_size} every {chunk} steps), "
             "initialization, rollouts, updates, statistics",
-            "layers": layers_of(size, hidden, view, world.num_actions),
+            "layers": layers_of(size, config, world.num_actions),
         },
     )
 
