@@ -209,14 +209,9 @@ def test_the_networks_that_are_measured_are_malgens_own(workers):
             made[kind, gradient] = case.work
         # backward there is a product for the weights of every forward one
         assert made[kind, True] > 1.9 * made[kind, False]
-    hidden = with_malgen.FeedforwardConfig().hidden
-    acting = 2 * sum(
-        i * o
-        for i, o in with_malgen.layers_of(
-            9, with_malgen.FeedforwardConfig(hidden=hidden), 5
-        )
-    )
-    rare = 2 * 2 * 13 * 13 * hidden[0]  # planes that training leaves out
+    config = with_malgen.FeedforwardConfig()
+    acting = 2 * sum(i * o for i, o in with_malgen.layers_of(9, config, 5))
+    rare = 2 * 2 * 13 * 13 * config.hidden[0]  # planes that training leaves out
     assert made["feedforward", False] == 4 * (acting + rare)
 
 
