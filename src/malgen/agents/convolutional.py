@@ -23,6 +23,7 @@ from malgen.agents.feedforward import (
     COMMON,
     RARE,
     Inputs,
+    check_activation,
     check_planes,
     check_size,
     check_units,
@@ -76,11 +77,7 @@ class ConvolutionalConfig:
             )
         if kernel < 1:
             raise ConfigError(f"The kernel is {kernel}; give a number above 0.")
-        if self.activation not in ACTIVATIONS:
-            raise ConfigError(
-                f"Unknown activation {self.activation!r}; use one of "
-                f"{', '.join(ACTIVATIONS)}."
-            )
+        check_activation(self.activation)
         return Convolutional(key, shape[0], shape[1], num_actions, self)
 
 

@@ -321,6 +321,18 @@ def check_planes(shape: Sequence[int]) -> None:
         )
 
 
+def check_activation(name: str) -> None:
+    """Refuse an unknown activation.
+
+    Raises:
+        ConfigError: it is not one of ``ACTIVATIONS``.
+    """
+    if name not in ACTIVATIONS:
+        raise ConfigError(
+            f"Unknown activation {name!r}; use one of {', '.join(ACTIVATIONS)}."
+        )
+
+
 def check_units(what: str, units: Sequence[int]) -> None:
     """Refuse numbers of units that are not positive whole numbers."""
     if not units or any(
@@ -371,11 +383,7 @@ _ACTION_KINDS = np.array([0] * 4 + [1])
 
 def _check(config: FeedforwardConfig, height, width, num_actions) -> None:
     check_units("hidden", config.hidden)
-    if config.activation not in ACTIVATIONS:
-        raise ConfigError(
-            f"Unknown activation {config.activation!r}; use one of "
-            f"{', '.join(ACTIVATIONS)}."
-        )
+    check_activation(config.activation)
     if not config.symmetric:
         return
     if height != width or num_actions != NUM_ACTIONS:
