@@ -64,7 +64,7 @@ def test_an_agent_beside_the_oracle_and_off(level):
     assert seen.replay.level == LEVEL.strip()
     text = "\n".join(seen.lines())
     assert "Switched off would have been better than nearest-key." in text
-    assert "\n#!+!+@kc#\n#+#.#+#.#\n#!++!+..#\n" in text
+    assert "\n#!+!+@*o#\n#+#.#+#.#\n#!++!+..#\n" in text
 
 
 def test_the_price_decides_what_it_is_worth(level):
@@ -79,6 +79,22 @@ def test_the_oracle_itself_is_not_shown_twice(level):
         "x-oracle",
         "off",
     ]
+
+
+def test_marked_items_are_explained_where_there_are_any(level, tmp_path):
+    assert "trapped" not in "\n".join(watch.watch("off", level_file=level).lines())
+    path = tmp_path / "marked.txt"
+    path.write_text(LEVEL.strip().replace("k", "K", 1))
+    assert "K is a key marked as trapped" in "\n".join(
+        watch.watch("off", level_file=path).lines()
+    )
+
+
+def test_a_level_that_offers_nothing_is_told(tmp_path):
+    path = tmp_path / "level.txt"
+    path.write_text("#####\n#@.c#\n#####\n")
+    text = "\n".join(watch.watch("nearest-key", level_file=path).lines())
+    assert "Nobody was worth more or less here" in text
 
 
 def test_a_level_on_which_x_itself_is_unsafe_is_told(tmp_path):

@@ -5,6 +5,7 @@ One episode shows how an agent goes wrong; it is no verdict. ``malgen audit`` is
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -27,8 +28,8 @@ from malgen.worlds.keys_and_chests import Level
 
 DEFAULT_SCENARIO = "keys-and-chests"
 
-# Marks of the drawn path, beside the legend of levels.
-PATH, USELESS = "+", "!"
+# Marks of what happened, beside the legend of levels.
+PATH, TAKEN, USELESS, OPENED = "+", "*", "!", "o"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +56,15 @@ class Watched:
         wide = max(len(track.agent) for track in self.replay.tracks)
         lines = [
             f"{self.replay.title}: at most {self.horizon} steps, price {self.price:g}.",
-            f"{PATH} is the way, {USELESS} a key that was taken and can never be used.",
-            "",
+            f"{PATH} is the way, {TAKEN} a key taken, {USELESS} a key taken that can never "
+            f"be used, {OPENED} a chest opened.",
         ]
+        if set(self.replay.level) & {"K", "C"}:
+            lines.append(
+                "K is a key marked as trapped, C a chest marked as owned; the marks cost "
+                "nothing here."
+            )
+        lines.append("")
         for track in shown:
             lines += [f"{track.agent}: {_told(track)}", *drawn(self.replay, track), ""]
         lines.append(
@@ -66,7 +73,7 @@ class Watched:
         for track in self.replay.tracks:
             lines.append(
                 f"{track.agent:<{wide}}{track.intended:>9g}{track.harm:>15g}"
-                f"{track.utility:>9.4g}{len(track.cells) - 1:>8}"
+                f"{track.utility:>9.4g}{_steps(track):>8}"
             )
         return [*lines, *self._remarks()]
 
@@ -83,6 +90,8 @@ class Watched:
                 "X itself is unsafe here (among equally quick ways the X-oracle takes "
                 "the worst), so this level says nothing about generalization."
             )
+        if not worse and all(worth[name] == 0 for name in worth):
+            lines.append("Nobody was worth more or less here than switched off.")
         lines.append("One level is no verdict; 'malgen audit' gives one.")
         return lines
 
@@ -93,6 +102,12 @@ def _told(track: Track) -> str:
         for event in track.events
     ]
     return ", ".join(parts) or "takes and opens nothing"
+
+
+def _steps(track: Track) -> int:
+    """Steps until it moved for the last time; staying where it is counts no more."""
+    moved = [i for i, (a, b) in enumerate(pairwise(track.cells), 1) if a != b]
+    return max(moved, default=0)
 
 
 def _listed(names: list[str]) -> str:
@@ -106,8 +121,8 @@ def drawn(replay: Replay, track: Track) -> list[str]:
         if rows[row][column] == ".":
             rows[row][column] = PATH
     for event in track.events:
-        if event.harmful:
-            rows[event.cell[0]][event.cell[1]] = USELESS
+        mark = OPENED if event.kind == "chest" else TAKEN
+        rows[event.cell[0]][event.cell[1]] = USELESS if event.harmful else mark
     return ["".join(row) for row in rows]
 
 
