@@ -56,13 +56,13 @@ class Watched:
         wide = max(len(track.agent) for track in self.replay.tracks)
         lines = [
             f"{self.replay.title}: at most {self.horizon} steps, price {self.price:g}.",
-            f"{PATH} is the way, {TAKEN} a key taken, {USELESS} a key taken that can never "
-            f"be used, {OPENED} a chest opened.",
+            f"{PATH} is the way, {TAKEN} a key taken, {USELESS} a key taken that can "
+            f"never be used, {OPENED} a chest opened.",
         ]
         if set(self.replay.level) & {"K", "C"}:
             lines.append(
-                "K is a key marked as trapped, C a chest marked as owned; the marks cost "
-                "nothing here."
+                "K is a key marked as trapped, C a chest marked as owned; the marks "
+                "cost nothing here."
             )
         lines.append("")
         for track in shown:
