@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from malgen import rollout
+from malgen.adapters.policies import as_policy
 from malgen.rollout import collect, replay
-from malgen.types import Policy
+from malgen.types import HostPolicy, Policy
 from malgen.worlds.keys_and_chests import (
     KeysAndChests,
     KeysAndChestsLevels,
@@ -92,3 +93,28 @@ def test_a_step_of_the_loop_stays_small():
     assert len(jax.make_jaxpr(step)(state).eqns) < 140
     luck = rollout._luck(jax.random.key(0), 2, 3, 5)
     assert luck.noise.shape == (2, 3, 5)
+
+
+def test_a_callable_is_asked_once_for_every_step_that_counts():
+    levels = sample_levels(jax.random.key(0), LEVELS, 6)
+    asked, draws = [], np.random.default_rng(0)
+
+    def wanders(observation):
+        asked.append(observation)
+        return int(draws.integers(4))
+
+    played = collect(jax.random.key(1), WORLD, as_policy(wanders), levels, 60)
+    active = np.asarray(played.active)
+    assert active.any(axis=0).sum() * 6 > active.sum() == len(asked)
+    # a policy with a memory is asked about the whole batch as long as one level goes on
+    batches = []
+
+    class Remembers(HostPolicy):
+        name = "remembers"
+
+        def act(self, rng, observations, carry):
+            batches.append(len(observations))
+            return np.zeros((len(observations), 5), np.float32), carry
+
+    collect(jax.random.key(1), WORLD, Remembers(), levels, 60)
+    assert set(batches) == {6}
