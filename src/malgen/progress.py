@@ -284,8 +284,11 @@ class Console:
     def _tick(self) -> None:
         """Keep the line alive while nothing is reported."""
         while not self._ended.wait(0.25):
-            with self._lock:
-                self._show(time.monotonic())
+            try:
+                with self._lock:
+                    self._show(time.monotonic())
+            except OSError:
+                return  # standard error is gone; the next report tells the command
 
     def _show(self, now: float) -> None:
         if not self._text:
