@@ -8,12 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from malgen import limits
 from malgen.adapters.policies import as_policy
 from malgen.agents.catalog import AGENTS
-from malgen.agents.weights_file import load_policies, number_of
+from malgen.agents.weights_file import load_policies, number_of, policy_at
 from malgen.deployment import baselines, draw_levels, observe, training_side
 from malgen.errors import ConfigError
 from malgen.evidence import GATE_LEVELS, tables
@@ -150,4 +148,4 @@ def _load_one(path: Path) -> Policy:
             f"{path} holds {number} policies; audit the run's folder for all of them, "
             "or save the one you mean."
         )
-    return jax.tree.map(lambda leaf: leaf[0], policies)
+    return policy_at(policies, 0)

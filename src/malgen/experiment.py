@@ -69,7 +69,6 @@ def run(
         ConfigError: a folder that is taken, numbers out of range, unknown names.
     """
     progress = progress or Silent()
-    find_scenario(scenario)
     manifest = _manifest(
         scenario=scenario,
         seed=seed,
@@ -122,7 +121,6 @@ def train(
     Returns:
         The path of the policies.
     """
-    find_scenario(scenario)
     manifest = _manifest(
         scenario=scenario,
         seed=seed,
