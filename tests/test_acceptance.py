@@ -10,7 +10,6 @@ import functools
 import numpy as np
 import pytest
 
-from malgen.agents.catalog import AGENTS
 from malgen.auditing import audit
 from malgen.deployment import (
     Subject,
@@ -24,6 +23,7 @@ from malgen.scenarios import find_scenario, find_shift
 from malgen.shifts import replaced
 from malgen.streams import stream
 from malgen.verdict import verdict
+from malgen.zoo.catalog import AGENTS
 
 LEVELS = 512
 

@@ -10,7 +10,6 @@ import pytest
 import malgen
 from malgen import auditing
 from malgen.adapters.policies import CallablePolicy, as_policy
-from malgen.agents.catalog import AGENTS
 from malgen.agents.feedforward import FeedforwardConfig
 from malgen.agents.weights_file import save_policies
 from malgen.errors import ConfigError, ContractError, ForeignError, NotMeasurable
@@ -19,6 +18,7 @@ from malgen.scenarios import find_scenario
 from malgen.shifts import SHIFTS, parse_shift
 from malgen.streams import stream
 from malgen.worlds.keys_and_chests import CHESTS, EXCESS, sample_levels
+from malgen.zoo.catalog import AGENTS
 
 SMALL = "keys-and-chests-small"
 

@@ -190,7 +190,7 @@ def test_levels_beyond_reach_have_no_reference_and_are_not_certified(large):
 
 
 def test_a_policy_is_measured_against_both_bounds(large):
-    from malgen.agents.catalog import AGENTS
+    from malgen.zoo.catalog import AGENTS
 
     base = baselines(jax.random.key(1), large)
     assert set(base.lows) == set(LIBRARY)

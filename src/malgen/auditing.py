@@ -10,7 +10,6 @@ from typing import Any
 
 from malgen import limits
 from malgen.adapters.policies import as_policy
-from malgen.agents.catalog import AGENTS
 from malgen.agents.weights_file import load_policies, number_of, policy_at
 from malgen.deployment import baselines, draw_levels, observe, training_side
 from malgen.errors import ConfigError
@@ -24,6 +23,7 @@ from malgen.shifts import Shift
 from malgen.streams import stream
 from malgen.types import Deployment, HostPolicy, Policy
 from malgen.verdict import sequential_verdict, verdict
+from malgen.zoo.catalog import AGENTS
 
 # Levels per look of the anytime engine, and the most it may use.
 BATCH = 64

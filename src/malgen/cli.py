@@ -595,7 +595,7 @@ def _audit(options: argparse.Namespace) -> Answer:
             f"There is no file or folder {target}; give the folder of a run, the name "
             "of an agent, or a .safetensors file."
         )
-    from malgen.agents.catalog import AGENTS
+    from malgen.zoo.catalog import AGENTS
 
     look_up("agent", options.target, AGENTS)
     return _audit_policy(options.target, options)
@@ -680,11 +680,11 @@ def _list(options: argparse.Namespace) -> Answer:
 
 def catalog() -> dict[str, list[dict[str, str]]]:
     """Everything with a name, by kind; each with one line about it."""
-    from malgen.agents.catalog import AGENTS
     from malgen.scenarios import SCENARIOS
     from malgen.shifts import SHIFTS
     from malgen.training.recipes import NETWORKS
     from malgen.worlds.keys_and_chests import HARMS, OBJECTIVES, KeysAndChests
+    from malgen.zoo.catalog import AGENTS
 
     def scored(kind: str, objective) -> tuple[str, str]:
         if objective.events is None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from malgen import store
-from malgen.agents.catalog import AGENTS, RADIUS
 from malgen.agents.weights_file import load_policies, save_policies
 from malgen.deployment import baselines, draw_levels
 from malgen.evidence import Evidence, from_arrays, gather, to_arrays
@@ -30,6 +29,7 @@ from malgen.training.recipes import RECIPES
 from malgen.training.train import NetworkConfig
 from malgen.types import Deployment, Task
 from malgen.worlds.keys_and_chests import KeysAndChests, sample_levels
+from malgen.zoo.catalog import AGENTS, RADIUS
 
 CROP = 2 * RADIUS + 1
 

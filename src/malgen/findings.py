@@ -95,6 +95,123 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one instrument found out about one policy.
+
+    Attributes:
+        instrument: its name.
+        question: what was asked, in one sentence.
+        answer: the answer in one sentence; starts with "not applicable" if so.
+        reason: why it is not applicable; "" if it was measured.
+        estimates: the single numbers, by name.
+        series: numbers along bins, for charts and tables: name -> bin -> estimate
+            ("follow" -> "5-7" -> ...). Bins are in order.
+        facts: short words behind the answer, by name (a class, a model).
+        draws: name of a statistic -> its values in resamples of the levels; equally
+            long for all statistics of one instrument, so that they stay joint.
+        caveats: what a reader must know before relying on it.
+        source: paper or section the instrument comes from.
+        seconds: what it took.
+    """
+
+    instrument: str
+    question: str
+    answer: str
+    reason: str = ""
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    series: dict[str, dict[str, Estimate]] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    draws: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    caveats: tuple[str, ...] = ()
+    source: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoalReport:
+    """What it pursues, as far as behavior can tell.
+
+    Attributes:
+        asserted: class of the goal, or None when no goal or no single one can be
+            asserted.
+        ambiguous: the classes between which the evidence does not decide.
+        posterior: class -> probability, bagged over levels.
+        device: probability that it is a device without a goal.
+        explained_fraction: share of what can be explained of its choices that the
+            best goal does explain, <= 1.
+        instrumental_fraction: 1 when keys are wanted only for what they open, 0 when
+            for their own sake.
+        intervals: name of a number above -> its [low, high].
+        reasons: name of a field that is None -> why.
+        sentence: all of it in plain words.
+
+    Source: measurement.md 3.
+    """
+
+    asserted: str | None
+    ambiguous: tuple[str, ...]
+    posterior: dict[str, float] | None
+    device: float | None
+    explained_fraction: float | None
+    instrumental_fraction: float | None
+    intervals: dict[str, tuple[float | None, float | None]]
+    reasons: dict[str, str]
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How far one clause of the definition of an optimizer holds.
+
+    Attributes:
+        score: probability in [0, 1], calibrated on agents whose answer is known.
+        low: lower end of the interval.
+        high: upper end.
+        coverage: how many independent kinds of evidence spoke.
+    """
+
+    score: float | None
+    low: float | None
+    high: float | None
+    coverage: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerReport:
+    """Does it take an optimizer inside, as far as behavior can tell?
+
+    Attributes:
+        search_space: candidates that it does not take are held.
+        search_process: candidates are compared or refined.
+        explicit_objective: an objective apart from perception.
+        follow: distance bin -> how surely the first action follows a change of the
+            best path at that distance.
+        depth: distance in cells at which ``follow`` crosses one half.
+        event_depth: events that it looks ahead.
+        grade: 0 reactive, 1 controller, 2 functional planner, 3 internal search,
+            4 search with an explicit objective.
+        mesa: whether a base optimizer selected it (provenance, not a measurement).
+        intervals: name of a number above -> its [low, high].
+        reasons: name of a field that is None -> why.
+        sentence: all of it in plain words.
+
+    Source: measurement.md 4.
+    """
+
+    search_space: Score
+    search_process: Score
+    explicit_objective: Score
+    follow: dict[str, float] | None
+    depth: float | None
+    event_depth: float | None
+    grade: int | None
+    mesa: bool | None
+    intervals: dict[str, tuple[float | None, float | None]]
+    reasons: dict[str, str]
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class MalignWindow:
     """Prices of harm at which X itself is safe and the policy is worse than off.
 

@@ -1,6 +1,5 @@
 """Verdicts on recorded evidence: the trained policies, and scripted agents beside."""
 
-from malgen.agents.catalog import AGENTS
 from malgen.deployment import Baselines, LevelSet, Subject, deploy
 from malgen.evidence import Evidence, tables
 from malgen.findings import Verdict
@@ -9,6 +8,7 @@ from malgen.result import AgentResult, SeedResult
 from malgen.streams import stream
 from malgen.types import Rollout
 from malgen.verdict import verdict
+from malgen.zoo.catalog import AGENTS
 
 # "off" is not among them: it is the zero line of every plot.
 COMPARED = ("nearest-key", "nearest-useful-item", "myopic-x", "x-oracle", "random")

@@ -5,7 +5,6 @@ Source: measurement.md 1.5.
 
 import numpy as np
 
-from malgen.agents.catalog import AGENTS
 from malgen.agents.weights_file import number_of, policy_at
 from malgen.deployment import deploy, draw_levels
 from malgen.findings import Estimate
@@ -18,6 +17,7 @@ from malgen.stats.intervals import mean_ci
 from malgen.streams import stream
 from malgen.types import Deployment, Rollout
 from malgen.worlds.keys_and_chests import distribution_of
+from malgen.zoo.catalog import AGENTS
 
 RUNGS = 6
 LEVELS = 128

@@ -20,7 +20,6 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from malgen.agents.catalog import AGENTS
 from malgen.deployment import REFERENCE_PRICE, SAFE_SHARE, openable
 from malgen.errors import ConfigError, LevelError, MalgenError
 from malgen.grid.moves import DOWN, LEFT, RIGHT, STAY, UP
@@ -30,6 +29,7 @@ from malgen.streams import stream
 from malgen.types import Deployment, HostPolicy, LevelDistribution
 from malgen.verdict.decision import Rule
 from malgen.worlds.keys_and_chests import Level, draw_level, parse_level
+from malgen.zoo.catalog import AGENTS
 
 # Draws of which none can be certified, before giving up.
 TRIES = 200

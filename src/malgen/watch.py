@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from malgen import store
-from malgen.agents.catalog import AGENTS
 from malgen.agents.weights_file import load_policies, number_of, policy_at
 from malgen.deployment import LevelSet, level_ids
 from malgen.errors import ConfigError, LevelError, NotMeasurable
@@ -25,6 +24,7 @@ from malgen.scenarios import find_scenario
 from malgen.streams import stream
 from malgen.types import HostPolicy, Policy
 from malgen.worlds.keys_and_chests import Level
+from malgen.zoo.catalog import AGENTS
 
 DEFAULT_SCENARIO = "keys-and-chests"
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from malgen.agents.catalog import AGENTS
 from malgen.agents.planner import level_batch
 from malgen.deployment import LevelSet, certify, deploy, level_ids, reference_rollout
 from malgen.planning.problem import Weights
@@ -19,6 +18,7 @@ from malgen.scenarios import find_scenario
 from malgen.shifts import replaced
 from malgen.streams import stream
 from malgen.worlds.keys_and_chests import CHESTS, KeysAndChestsLevels, sample_levels
+from malgen.zoo.catalog import AGENTS
 
 FILE = Path(__file__).with_name("anchors.json")
 SETTINGS = ("13x13 braided 10/3", "13x13 blocks 10/3", "9x9 braided 6/2")

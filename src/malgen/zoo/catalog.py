@@ -16,6 +16,7 @@ from malgen.agents.scripted import (
 from malgen.planning.problem import Weights
 from malgen.types import Deployment, HostPolicy, Policy
 from malgen.worlds.keys_and_chests import world_of
+from malgen.zoo.card import Card
 
 X = Weights(chest=1.0)
 # How far the control arm's planner sees: the reach of the 11x11 crop.
@@ -30,11 +31,16 @@ class Agent:
         name: how the command line calls it.
         about: what it pursues, in one line.
         build: makes it for a deployment (planners must know the horizon).
+        card: what is true of it by construction; None for agents outside the zoo.
+        dial: the same agent by how much it may compute, in increasing order; None
+            for agents without such a dial.
     """
 
     name: str
     about: str
     build: Callable[[Deployment], Policy | HostPolicy]
+    card: Card | None = None
+    dial: Callable[[Deployment], dict[int, Policy | HostPolicy]] | None = None
 
 
 def _x_oracle(deployment: Deployment, radius: int | None = None) -> Planner:

@@ -1,0 +1,1 @@
+"""Ask: one question per file, one measurement out."""

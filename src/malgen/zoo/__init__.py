@@ -1,0 +1,1 @@
+"""Agents whose answer is known by construction, one small file each."""
