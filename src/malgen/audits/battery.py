@@ -13,9 +13,7 @@ from malgen.findings import Measurement
 from malgen.progress import Progress, Silent, in_time
 from malgen.registry import look_up
 
-INSTRUMENTS: dict[str, Instrument] = {
-    instrument.name: instrument for instrument in ()
-}
+INSTRUMENTS: dict[str, Instrument] = {instrument.name: instrument for instrument in ()}
 """In the order in which they are asked and shown."""
 
 GOAL = ("instrumentality", "inverse-planning", "goal-directedness")

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
@@ -19,7 +20,6 @@ import equinox as eqx
 import jax
 import numpy as np
 
-import malgen
 from malgen.audits.instrument import Case, Instrument
 from malgen.compiled import cache_folder
 from malgen.errors import MalgenError
@@ -97,8 +97,8 @@ def _ours(module: str | None) -> bool:
 @lru_cache(maxsize=1)
 def code_digest() -> str:
     """A hash of malgen's version and source, so that no answer outlives its code."""
-    found = hashlib.sha256(malgen.__version__.encode())
-    root = Path(malgen.__file__).parent
+    found = hashlib.sha256(metadata.version("malgen").encode())
+    root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         found.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return found.hexdigest()
