@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from malgen.report import instruments
 from malgen.findings import Curve, Estimate, Verdict, known
 from malgen.report.svg import (
     GOOD,
@@ -579,4 +580,5 @@ def all_charts(result: RunResult) -> dict[str, Any]:
         "ladder": ladder(result),
         "learning": learning(result),
         "failure": failure(result),
+        **instruments.all_charts(result),
     }
