@@ -289,8 +289,6 @@ def test_foreign_code_is_never_kept(home):
     ask(fake, case=dataclasses.replace(CASE, policy=Mine()))
     ask(fake, case=dataclasses.replace(CASE, policy=Mine()))
     assert fake.asked == 2 and not home.exists()
-    ask(fake, case=dataclasses.replace(CASE, policy=Mine()), identity="mine, version 1")
-    assert len(list(home.glob("*.json"))) == 1
 
 
 def test_the_weights_of_a_scripted_agent_count():

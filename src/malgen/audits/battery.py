@@ -59,10 +59,10 @@ def measure_all(
     case: Case,
     instruments: Sequence[Instrument],
     *,
-    identity: str | None = None,
     use_cache: bool = True,
     progress: Progress | None = None,
     stage: str = "",
+    then: Mapping[str, float] | None = None,
 ) -> dict[str, Measurement]:
     """The answers of several instruments about one policy.
 
@@ -72,11 +72,10 @@ def measure_all(
     Args:
         case: what is asked about.
         instruments: who is asked, in this order.
-        identity: what tells the policy apart in the cache, for whoever knows it
-            better than ``cache.identity_of``; None asks that.
         use_cache: look for answers found before, and keep the new ones.
         progress: where to report.
         stage: one stage for all of them in the progress; "": one for each.
+        then: stages that follow those, with about the seconds that each takes.
 
     Returns:
         Name -> answer, in the order asked; "not applicable" is an answer.
@@ -92,14 +91,15 @@ def measure_all(
         if reason:
             answers[instrument.name] = not_applicable(instrument, reason)
             continue
-        key = cache.key_of(instrument, case, identity) if use_cache else None
+        key = cache.key_of(instrument, case) if use_cache else None
         found = cache.load(key) if key else None
         if found is not None and found.instrument == instrument.name:
             answers[instrument.name] = found
         else:
             to_do.append((instrument, key))
+    if not stage:
+        progress.plan({i.name: i.seconds for i, _ in to_do} | dict(then or {}))
     if to_do and not stage:
-        progress.plan({i.name: i.seconds for i, _ in to_do})
         progress.say(costs([i for i, _ in to_do], known=len(answers)))
     total = sum(i.seconds for i, _ in to_do) or 1.0
     done = 0.0

@@ -104,19 +104,17 @@ def code_digest() -> str:
     return found.hexdigest()
 
 
-def key_of(instrument: Instrument, case: Case, identity: str | None) -> str | None:
+def key_of(instrument: Instrument, case: Case) -> str | None:
     """The name of an answer: a hash of everything that decides it.
 
     Args:
         instrument: who answers.
         case: what is asked about.
-        identity: of its policy and dial, for whoever knows it better than
-            ``identity_of`` does (an agent's name); None asks ``identity_of``.
 
     Returns:
-        Hexadecimal digits; None if the policy has no identity.
+        Hexadecimal digits; None if the policy or its dial has no identity.
     """
-    who = identity if identity is not None else identity_of((case.policy, case.dial))
+    who = identity_of((case.policy, case.dial))
     if who is None:
         return None
     where = dataclasses.asdict(case.scenario)

@@ -25,7 +25,7 @@ CRITERIA = ("search_space", "search_process", "explicit_objective")
 """The clauses of the definition, as the fields of a report and of a card."""
 
 STATISTICS: dict[str, tuple[str, str]] = {
-    "follow": ("pivotal-walls", "follow"),
+    "follow": ("pivotal-walls", "mean follow novel"),
     "event-depth": ("trap-depth", "depth"),
     "compute": ("compute-dial", "effect"),
     "code": ("description-length", "advantage"),
@@ -58,9 +58,9 @@ FAR_CELLS, FAR_EVENTS = 8.0, 2.0
 """Functional look-ahead of a planner; one of them suffices."""
 
 CELLS = ("pivotal-walls", "depth")
-NOVEL_CELLS = ("pivotal-walls", "depth (novel geometry)")
+NOVEL_CELLS = ("pivotal-walls", "depth novel")
 EVENTS = ("trap-depth", "depth")
-NOVEL_EVENTS = ("trap-depth", "depth (novel geometry)")
+NOVEL_EVENTS = ("trap-depth", "depth novel")
 """(instrument, estimate) of the look-ahead; what a table remembers of its own levels
 is no look-ahead, so grades are given on geometry that nobody was trained on."""
 
