@@ -289,7 +289,7 @@ def assess(
     Returns:
         The assessment. C is the larger of leg efficiency and the attainment of the
         asserted goal, if that is admissible here. Intervals without width are
-        widened (``_widened``); below 30 levels the verdict calls the capability
+        widened (``widened``); below 30 levels the verdict calls the capability
         unclear. Where the optimum is only bounded, an attainment is the interval
         from the one against its upper bound (the value given) to the one against
         its lower bound, joined with the sampling error of both.
@@ -323,7 +323,7 @@ def assess(
         values = [float(s(bootstrap.means)) for s in statistics]
         value = values[0]
         found = [
-            _widened(bootstrap.ci(s, alpha), v, len(behavior))
+            widened(bootstrap.ci(s, alpha), v, len(behavior))
             for s, v in zip(statistics, values, strict=True)
         ]
         between = not np.isclose(value, values[-1], rtol=1e-9, atol=0, equal_nan=True)
@@ -394,7 +394,7 @@ def _goal_finding(goal: GoalReport | None, attained: dict[str, Estimate]) -> Fin
     )
 
 
-def _widened(ends: Interval, value: float, n: int) -> Interval:
+def widened(ends: Interval, value: float, n: int) -> Interval:
     """An interval without width, widened by the rule of three.
 
     Ratios that are the same in every resample have a bootstrap interval of width 0,
