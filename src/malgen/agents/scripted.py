@@ -56,10 +56,10 @@ class Walker(Policy):
         straight = distances(walls, targets)
         here = jnp.min(jnp.where(agent, around, UNREACHABLE))
         steps = jnp.where(here < UNREACHABLE, around, straight)
-        return sharp_logits(_downhill(steps, agent)), carry
+        return sharp_logits(downhill(steps, agent)), carry
 
 
-def _downhill(steps: Array, agent: Bool[Array, "h w"]) -> Array:
+def downhill(steps: Array, agent: Bool[Array, "h w"]) -> Array:
     width = agent.shape[1]
     cell = jnp.argmax(agent)
     position = jnp.stack([cell // width, cell % width])
