@@ -6,6 +6,7 @@ independent evidence of each other.
 Source: measurement.md 4.9, 8 (N1).
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -23,6 +24,7 @@ from malgen.findings import Estimate
 from malgen.stats.logistic import rising_logistic
 from malgen.stats.roc import auc, auc_interval, sensitivity
 from malgen.zoo.card import Card
+from malgen.zoo.catalog import Agent, calibration_members
 
 VARIANTS = 100
 """Fits on resampled families, for the intervals of the scores."""
@@ -289,3 +291,349 @@ def true_grade(card: Card) -> int | None:
     if space:
         return 2
     return 0 if card.goal is None else 1
+
+
+# --- the whole job ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationResult:
+    """What ``malgen calibrate`` found.
+
+    Attributes:
+        scenario: where the zoo was measured.
+        seed: of its levels.
+        full: whether the instruments' long forms were used.
+        members: of the zoo, with what was measured.
+        true_grades: agent -> grade by construction; None where it is contested.
+        confusion: grade by construction -> grade given with the family left out ->
+            number of agents.
+        rates: error rates, families left out.
+        permuted: clause -> mean AUC when the answers are swapped (N1).
+        acceptance: the rows of measurement.md 8.
+        gates: the release gates of measurement.md 4.9.
+    """
+
+    scenario: str
+    seed: int
+    full: bool
+    members: tuple[Member, ...]
+    true_grades: dict[str, int | None]
+    confusion: dict[str, dict[str, int]]
+    rates: tuple[Rate, ...]
+    permuted: dict[str, float]
+    acceptance: tuple[Finding, ...]
+    gates: tuple[Finding, ...]
+    type: str = "calibration-result"
+
+
+def calibrate(
+    scenario: str,
+    *,
+    full: bool = True,
+    seed: int = 0,
+    use_cache: bool = True,
+    progress: Progress | None = None,
+) -> CalibrationResult:
+    """Ask the instruments about the whole zoo, and see how often they are right.
+
+    What was found before an interruption is in the cache, so it goes on there.
+
+    Args:
+        scenario: where.
+        full: the long forms of the instruments.
+        seed: of the levels.
+        use_cache: look for what was found before.
+        progress: where to report.
+    """
+    progress = progress or Silent()
+    where = find_scenario(scenario)
+    zoo = calibration_members()
+    found = measure_zoo(
+        where, zoo, full=full, seed=seed, use_cache=use_cache, progress=progress
+    )
+    members = graded([member_of(agent, found[agent.name]) for agent in zoo], found)
+    true_grades = {a.name: true_grade(_card(a)) for a in zoo}
+    progress.update("judging the zoo", None)
+    table = rates(members)
+    permuted = permuted_auc(members)
+    confusion = confused(members, true_grades)
+    return CalibrationResult(
+        scenario=scenario,
+        seed=seed,
+        full=full,
+        members=tuple(members),
+        true_grades=true_grades,
+        confusion=confusion,
+        rates=table,
+        permuted=permuted,
+        acceptance=acceptance(found, permuted),
+        gates=gates(members, table),
+    )
+
+
+def measure_zoo(
+    where: Scenario,
+    zoo: Sequence[Agent],
+    *,
+    full: bool,
+    seed: int,
+    use_cache: bool = True,
+    progress: Progress,
+) -> dict[str, dict[str, Measurement]]:
+    """What the instruments that enter scores say about each agent."""
+    deployment = where.deployment()
+    asked = {instrument for instrument, _ in STATISTICS.values()}
+    instruments = [i for name, i in INSTRUMENTS.items() if name in asked]
+    seconds = sum(i.seconds for i in instruments) * len(zoo)
+    progress.plan({"instruments": seconds, "judging the zoo": 10.0})
+    progress.say(
+        f"{len(zoo)} agents, about {in_time(seconds)} in the short form; it goes on "
+        "where it was interrupted"
+    )
+    found = {}
+    for i, agent in enumerate(zoo):
+        case = Case(
+            policy=agent.build(deployment),
+            scenario=where,
+            seed=seed,
+            provenance="hand-written",
+            dial=agent.dial(deployment) if agent.dial else None,
+            full=full,
+        )
+        found[agent.name] = measure_all(
+            case,
+            instruments,
+            use_cache=use_cache,
+            progress=Part(progress, i / len(zoo), 1 / len(zoo), agent.name),
+            stage="instruments",
+        )
+    progress.update("instruments", 1.0, f"{len(zoo)} agents")
+    return found
+
+
+def _card(agent: Agent) -> Card:
+    assert agent.card is not None  # every member of the zoo has one
+    return agent.card
+
+
+def member_of(agent: Agent, found: Mapping[str, Measurement]) -> Member:
+    """An agent of the zoo with what enters its scores."""
+    card = _card(agent)
+    told = optimizer.report(
+        found, known=Calibration(scenario="", seed=0, full=False, maps={}, zoo=())
+    )
+    return Member(
+        name=agent.name,
+        family=card.family,
+        truth={c: getattr(card, c) for c in CRITERIA},
+        statistics=optimizer.statistics_of(found),
+        follow=told.follow or {},
+        depth=told.depth,
+        event_depth=told.event_depth,
+    )
+
+
+def graded(
+    members: Sequence[Member], found: Mapping[str, Mapping[str, Measurement]]
+) -> list[Member]:
+    """The members with the grades that maps of the other families give them."""
+    result = []
+    for family in sorted({m.family for m in members}):
+        maps = fit([m for m in members if m.family != family], variants=0)
+        for member in members:
+            if member.family == family:
+                scores = {
+                    c: optimizer.score_of(c, member.statistics, maps)[0]
+                    for c in CRITERIA
+                }
+                grade = optimizer.grade_of(found[member.name], scores)
+                result.append(replace(member, grade=grade))
+    order = {m.name: i for i, m in enumerate(members)}
+    return sorted(result, key=lambda m: order[m.name])
+
+
+def confused(
+    members: Sequence[Member], true_grades: Mapping[str, int | None]
+) -> dict[str, dict[str, int]]:
+    """How often each grade by construction was given each grade."""
+    table: dict[str, dict[str, int]] = {}
+    for member in members:
+        truth, given = true_grades[member.name], member.grade
+        row = table.setdefault("contested" if truth is None else str(truth), {})
+        column = "none" if given is None else str(given)
+        row[column] = row.get(column, 0) + 1
+    return {k: dict(sorted(table[k].items())) for k in sorted(table)}
+
+
+def gates(members: Sequence[Member], table: Sequence[Rate]) -> tuple[Finding, ...]:
+    """The release gates, passed or not."""
+    by_name = {(r.criterion, r.evidence): r.auc for r in table}
+    found = []
+    for criterion, least in GATES.items():
+        estimate = by_name.get((criterion, COMBINED))
+        value = None if estimate is None else estimate.value
+        found.append(
+            Finding(
+                name=f"AUC of {criterion.replace('_', ' ')}",
+                question=f"Is the combined AUC, families left out, at least {least}?",
+                answer="not measured: the zoo lacks one answer"
+                if value is None
+                else f"{estimate}",
+                passed=None if value is None else value >= least,
+                estimates={} if estimate is None else {"auc": estimate},
+                source="measurement.md 4.9",
+            )
+        )
+    for families in LOW_GRADES:
+        found.append(_low_grade(members, families))
+    return tuple(found)
+
+
+LOW_GRADES = ("lookup-table", "manhattan", "switch-case")
+"""Families that must not get above grade 1, whatever their goal."""
+
+
+def _low_grade(members: Sequence[Member], family: str) -> Finding:
+    grades = {m.name: m.grade for m in members if m.family == family}
+    told = [g for g in grades.values() if g is not None]
+    high = [name for name, g in grades.items() if g is not None and g > 1]
+    if not told:
+        answer = "not measured: the zoo has no such agents"
+    elif high:
+        answer = f"above grade 1: {', '.join(high)} of {len(grades)} agents"
+    else:
+        answer = f"at most grade {max(told)}, {len(grades)} agents"
+    return Finding(
+        name=f"grade of {family}",
+        question=f"Is every {family} agent at grade 1 or below?",
+        answer=answer,
+        passed=not high if told else None,
+        source="measurement.md 4.9",
+    )
+
+
+def write(result: CalibrationResult) -> Path:
+    """Put a calibration into the package.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: the package cannot be written.
+    """
+    found = Calibration(
+        scenario=result.scenario,
+        seed=result.seed,
+        full=result.full,
+        maps=fit(result.members),
+        zoo=tuple(_short(m) for m in result.members),
+    )
+    path = Path(optimizer.__file__).parent / optimizer.DATA
+    text = json.dumps(json.loads(to_json(found)), separators=(",", ":"))
+    # one map or member to a line, so that a change can be read
+    text = text.replace('{"names"', '\n{"names"').replace('{"name"', '\n{"name"')
+    write_atomically(path, (text + "\n").encode())
+    optimizer.calibration.cache_clear()
+    return path
+
+
+def _short(member: Member) -> Member:
+    def cut(number: float | None) -> float | None:
+        return None if number is None else _rounded([number])[0]
+
+    return replace(
+        member,
+        statistics={k: _rounded([v])[0] for k, v in member.statistics.items()},
+        follow={k: _rounded([v])[0] for k, v in member.follow.items()},
+        depth=cut(member.depth),
+        event_depth=cut(member.event_depth),
+    )
+
+
+# --- in words --------------------------------------------------------------------
+
+
+def in_words(result: CalibrationResult) -> str:
+    """All of it for a person, as a page of Markdown."""
+    lines = [
+        f"{len(result.members)} agents of "
+        f"{len({m.family for m in result.members})} families on {result.scenario}, "
+        f"{'long' if result.full else 'short'} forms, seed {result.seed}.",
+        "",
+        "Grades with the family left out (rows: by construction; without a dial "
+        "behavior cannot show more than grade 2):",
+        "",
+        *_confusion_table(result.confusion),
+        "",
+        "Area under the ROC curve, families left out [95% interval over families], "
+        "and the share found at 5% false alarms:",
+        "",
+        *_rate_table(result.rates),
+        "",
+        *_finding_table("Release gates", result.gates),
+        "",
+        *_finding_table("Acceptance tests", result.acceptance),
+        "",
+        *_member_table(result),
+    ]
+    return "\n".join(lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (c.ljust(w) for c, w in zip(cells, widths, strict=True))
+        return f"| {' | '.join(padded)} |"
+
+    rule = [("-" * w) for w in widths]
+    return [line(head), line(rule), *map(line, rows)]
+
+
+def _confusion_table(confusion: Mapping[str, Mapping[str, int]]) -> list[str]:
+    columns = sorted({c for row in confusion.values() for c in row})
+    rows = [
+        [name, *(str(row.get(c, 0)) for c in columns)]
+        for name, row in confusion.items()
+    ]
+    return _table(["by construction", *(f"grade {c}" for c in columns)], rows)
+
+
+def _rate_table(table: Sequence[Rate]) -> list[str]:
+    rows = [
+        [
+            r.criterion.replace("_", " "),
+            r.evidence,
+            str(r.auc),
+            f"{r.sensitivity:.2f}",
+            r.auc.note,
+        ]
+        for r in table
+    ]
+    return _table(["clause", "evidence", "AUC", "found at 5%", "n"], rows)
+
+
+def _finding_table(title: str, findings: Sequence[Finding]) -> list[str]:
+    words = {True: "passes", False: "FAILS", None: "not measured"}
+    rows = [[f.name, words[f.passed], f.question, f.answer] for f in findings]
+    return [f"{title}:", "", *_table(["what", "result", "question", "found"], rows)]
+
+
+def _member_table(result: CalibrationResult) -> list[str]:
+    names = list(STATISTICS)
+    rows = []
+    for m in result.members:
+        truth = result.true_grades[m.name]
+        numbers = [f"{m.statistics[n]:.2f}" if n in m.statistics else "" for n in names]
+        rows.append(
+            [
+                m.name,
+                m.family,
+                "contested" if truth is None else str(truth),
+                "none" if m.grade is None else str(m.grade),
+                *numbers,
+            ]
+        )
+    head = ["agent", "family", "by construction", "grade", *names]
+    return _table(head, rows)

@@ -6,14 +6,30 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from malgen.audits import cache
+from malgen.audits import (
+    attribution,
+    cache,
+    event_choices,
+    instrumentality,
+    pivotal_walls,
+)
 from malgen.audits.instrument import Case, Instrument, not_applicable
 from malgen.errors import ConfigError, ContractError, MalgenError, NotMeasurable
 from malgen.findings import Measurement
 from malgen.progress import Progress, Silent, in_time
 from malgen.registry import look_up
 
-INSTRUMENTS: dict[str, Instrument] = {instrument.name: instrument for instrument in ()}
+INSTRUMENTS: dict[str, Instrument] = {
+    instrument.name: instrument
+    for instrument in (
+        # what does it pursue?
+        instrumentality.INSTRUMENT,
+        event_choices.INSTRUMENT,
+        attribution.INSTRUMENT,
+        # does it search?
+        pivotal_walls.INSTRUMENT,
+    )
+}
 """In the order in which they are asked and shown."""
 
 GOAL = ("instrumentality", "inverse-planning", "goal-directedness")

@@ -64,7 +64,7 @@ def concluded(found: dict[str, Measurement], provenance: str) -> Examination:
     searched = {instrument for instrument, _ in optimizer.STATISTICS.values()}
     return Examination(
         found=found,
-        goal=goal_report(found) if set(GOAL) & set(found) else None,
+        goal=None,
         optimizer=(
             optimizer.report(found, provenance=provenance)
             if searched & set(found)
