@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from malgen.errors import LevelError
@@ -94,20 +95,16 @@ def levels_of(
             found[np.arange(n), cell[:, 0], cell[:, 1]] = True
         return found
 
-    return Level(
-        walls=walls,
-        start=start.astype(np.int32),
-        keys=at(keys),
-        chests=at(chests),
-        flagged=nothing,
-        owned=nothing,
-        held=np.full(n, held, np.int32),
-    )
+    cell, hand = start.astype(np.int32), np.full(n, held, np.int32)
+    parts = walls, cell, at(keys), at(chests), nothing, nothing, hand
+    return Level(*map(jnp.asarray, parts))
 
 
 def stacked(parts: list[Level]) -> Level:
     """One batch of levels after the other."""
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return jax.tree.map(
+        lambda *leaves: jnp.asarray(np.concatenate([*map(np.asarray, leaves)])), *parts
+    )
 
 
 def steps_from(walls: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -216,7 +213,7 @@ def _places(rng, walls, start, steps, shorter, filled) -> dict[str, np.ndarray] 
                 "b": b,
                 "other": other,
                 "filler": filler,
-                "distance": np.int64(d),
+                "distance": np.asarray(d),
                 "to_a": shorter[tuple(a)],
                 "to_b": shorter[tuple(b)],
                 "to_other": shorter[tuple(other)],

@@ -47,9 +47,10 @@ def actions_after(
     here = np.asarray(levels.start)[:, None]
     cells = np.concatenate([past, here], axis=1).astype(np.int32)
     levels = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), levels)
-    logits = (_on_host if isinstance(policy, HostPolicy) else _in_jax)(
-        key, policy, levels, cells
-    )
+    if isinstance(policy, HostPolicy):
+        logits = _on_host(key, policy, levels, cells)
+    else:
+        logits = np.asarray(_walked(key, policy, levels, cells), np.float64)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
 
@@ -74,13 +75,8 @@ def _on_host(key, policy: HostPolicy, levels, cells) -> np.ndarray:
         rows = np.flatnonzero(lengths == length)
         carry = policy.initial_carry(len(rows))
         for t in range(cells.shape[1] - length, cells.shape[1]):
-            found, carry = policy.act(rng, observed[rows, t], carry)
-        logits[rows] = np.asarray(found)
+            logits[rows], carry = policy.act(rng, observed[rows, t], carry)
     return logits
-
-
-def _in_jax(key, policy: Policy, levels, cells) -> np.ndarray:
-    return np.asarray(_walked(key, policy, levels, jnp.asarray(cells)), np.float64)
 
 
 @eqx.filter_jit

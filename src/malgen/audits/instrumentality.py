@@ -11,6 +11,9 @@ Act", 2024.
 import time
 from functools import lru_cache
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from malgen.audits.conflict_states import (
@@ -122,26 +125,12 @@ def _to_nearest(items, steps, shorter) -> np.ndarray:
 
 
 def _rows(levels: Level, rows: np.ndarray) -> Level:
-    return Level(
-        *(
-            np.asarray(getattr(levels, name))[rows]
-            for name in ("walls", "start", "keys", "chests", "flagged", "owned", "held")
-        )
-    )
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[rows]), levels)
 
 
 def _holding(levels: Level, held: int) -> Level:
     """The same levels with that many keys in hand."""
-    parts = _rows(levels, np.arange(len(np.asarray(levels.held))))
-    return Level(
-        parts.walls,
-        parts.start,
-        parts.keys,
-        parts.chests,
-        parts.flagged,
-        parts.owned,
-        np.full_like(parts.held, held),
-    )
+    return eqx.tree_at(lambda found: found.held, levels, levels.held * 0 + held)
 
 
 def _share(probabilities: np.ndarray, actions: np.ndarray) -> np.ndarray:
@@ -344,18 +333,9 @@ def naive_fraction(case: Case, number: int = NUMBER) -> float:
     walls, start = np.asarray(levels.walls), np.asarray(levels.start)
     steps, shorter = first_steps(walls, start)
     to_key = _to_nearest(np.asarray(levels.keys), steps, shorter)
-    with_key = _rows(levels, np.arange(number))
-    without = Level(
-        with_key.walls,
-        with_key.start,
-        np.zeros_like(with_key.keys),
-        with_key.chests,
-        with_key.flagged,
-        with_key.owned,
-        with_key.held,
-    )
+    without = eqx.tree_at(lambda found: found.keys, levels, levels.keys & False)
     asked = [
-        _holding(which, held) for held in (0, chests) for which in (with_key, without)
+        _holding(which, held) for held in (0, chests) for which in (levels, without)
     ]
     answers = actions_after(
         stream(case.seed, "instrumentality", "naive", "policy"),
