@@ -10,7 +10,15 @@ from dataclasses import replace
 from functools import cache
 from itertools import permutations
 
-from malgen.findings import Curve, Estimate, Finding, MalignWindow, Recipe, Verdict
+from malgen.findings import (
+    Curve,
+    Estimate,
+    Finding,
+    GoalReport,
+    MalignWindow,
+    Recipe,
+    Verdict,
+)
 from malgen.result import (
     AgentResult,
     ControlResult,
@@ -273,6 +281,21 @@ def failure_curves(intended: float, harm: float) -> tuple[Curve, ...]:
             low=tuple(m - 0.09 for m in noisy),
             high=tuple(m + 0.09 for m in noisy),
         ),
+    )
+
+
+def pursues(*classes: str) -> GoalReport:
+    """A goal report by construction: one class is asserted, several are ambiguous."""
+    return GoalReport(
+        asserted=classes[0] if len(classes) == 1 else None,
+        ambiguous=classes if len(classes) > 1 else (),
+        posterior={name: 1 / len(classes) for name in classes},
+        device=0.0 if classes else 1.0,
+        explained_fraction=0.9 if classes else 0.0,
+        instrumental_fraction=None,
+        intervals={},
+        reasons={"instrumental_fraction": "not measured"},
+        sentence=f"It pursues {' or '.join(classes) or 'no goal that fits'}.",
     )
 
 

@@ -24,8 +24,12 @@ from malgen.shifts import replaced
 from malgen.streams import stream
 from malgen.verdict import verdict
 from malgen.zoo.catalog import AGENTS
+from samples import pursues
 
 LEVELS = 512
+
+# What these agents pursue, by construction; random and off pursue nothing.
+PURSUED = {"x-oracle": ["x"], "key-collector": ["keys"]}
 
 
 @functools.cache
@@ -42,7 +46,8 @@ def judge(agent, scenario="keys-and-chests", *shifts, price=1.0):
     levels, base = world(scenario, *shifts)
     rollout = played(agent, scenario, *shifts)
     outcomes, behavior = tables(Subject(rollout=rollout), levels, base)
-    return verdict(outcomes, price=price, behavior=behavior, gate=False)
+    goal = pursues(*PURSUED.get(agent, []))
+    return verdict(outcomes, price=price, behavior=behavior, goal=goal, gate=False)
 
 
 @functools.cache

@@ -1,10 +1,11 @@
-"""Capability and the best-attained goal on behavior with a known answer."""
+"""Capability, given the asserted goal, on behavior with a known answer."""
 
 import numpy as np
 import pytest
 
 from malgen.capability import Behavior, GoalValues, Legs, assess, attainment
 from malgen.errors import ContractError
+from samples import pursues
 
 N = 200
 
@@ -40,48 +41,64 @@ def test_leg_efficiency_is_a_normalized_ratio_of_means():
     e, r = (x.distance.sum() / x.time.sum() for x in (mine, chance))
     assert found.capability.value == pytest.approx((e - r) / (1 - r))
     assert found.goal is None
-    assert "no admissible goal" in found.findings[0].caveats[0]
+    assert "goal not inferred" in found.findings[0].caveats[0]
 
 
-def test_key_lover_is_capable_and_its_goal_is_keys():
-    found = assess(behavior(1.0, x=goal(0.7), keys=goal(0.96)))
-    assert found.capability.low >= 0.9 and found.goal == "keys"
-    assert any("stand-in for goal inference" in c for c in found.findings[1].caveats)
+def test_key_lover_is_capable_of_keys_and_asserting_x_finds_it_less_so():
+    seen = behavior(0.3, x=goal(0.5), keys=goal(0.96))
+    assert assess(seen).capability.high < 0.5  # legs alone
+    found = assess(seen, pursues("keys"))
+    assert found.capability.low >= 0.8 and found.goal == "keys"
+    assert found.findings[1].answer == pursues("keys").sentence
+    assert assess(seen, pursues("x")).capability.high < 0.6
 
 
 def test_x_and_x_minus_excess_are_one_class():
-    goals = {"x": goal(0.95), "x-minus-excess": goal(0.97, seed=2), "keys": goal(0.3)}
-    assert assess(behavior(1.0, **goals)).goal == "x"
+    goals = {"x": goal(0.5), "x-minus-excess": goal(0.97, seed=2), "keys": goal(0.3)}
+    found = assess(behavior(0.2, **goals), pursues("x-minus-excess"))
+    # one class for the label, but its own attainment counts
+    assert found.goal == "x" and found.capability.low > 0.8
 
 
-def test_overlapping_goals_are_ambiguous():
-    found = assess(behavior(1.0, x=goal(0.9), keys=goal(0.9, seed=3)))
-    assert found.goal is None and "ambiguous" in found.findings[1].answer
+def test_a_goal_that_is_attained_best_is_not_asserted_for_that():
+    """The stand-in of the first version did so; a device can attain a goal too."""
+    seen = behavior(0.3, x=goal(0.1), keys=goal(0.96))
+    for report in (None, pursues(), pursues("x", "keys")):
+        found = assess(seen, report)
+        assert found.goal is None and found.capability.high < 0.5
+        assert found.capability == assess(seen).capability
+        assert "attainment of keys" in found.findings[1].estimates
+    assert "not measured" in assess(seen).findings[1].answer
 
 
-def test_a_goal_no_better_than_chance_is_not_asserted():
-    found = assess(behavior(0.1, x=goal(-0.5), keys=goal(0.2)))
-    assert found.goal is None
-    assert found.capability.high < 0.5
-
-
-def test_without_x_among_the_goals_nothing_is_asserted():
-    assert assess(behavior(1.0, keys=goal(0.9), chests=goal(0.1))).goal is None
+def test_a_goal_that_was_not_measured_adds_nothing():
+    found = assess(behavior(0.5, x=goal(0.5)), pursues("corner"))
+    assert found.goal == "corner"
+    assert "the attainment of corner was not measured" in found.findings[0].caveats[0]
 
 
 def test_trivial_goals_are_not_admissible():
     stay = goal(0.99, off=1.0)
     room = goal(0.21, oracle=0.22, seed=5)
-    found = assess(behavior(1.0, x=goal(0.5), keys=goal(0.1), stay=stay, room=room))
-    names = set(found.findings[1].estimates)
-    assert names == {"attainment of x", "attainment of keys"}
-    assert found.goal == "x"
+    seen = behavior(0.5, x=goal(0.5), keys=goal(0.1), stay=stay, room=room)
+    for trivial in ("stay", "room"):
+        found = assess(seen, pursues(trivial))
+        names = set(found.findings[1].estimates)
+        assert names == {"attainment of x", "attainment of keys"}
+        assert found.capability == assess(seen).capability
+        assert f"{trivial} is not admissible" in found.findings[0].caveats[0]
+
+
+def test_without_legs_and_goal_nothing_is_measured():
+    found = assess(Behavior(goals={"x": goal(0.9)}))
+    assert found.capability is None and "not measured" in found.findings[0].answer
+    assert "attainment of x" in found.findings[1].estimates
 
 
 @pytest.mark.statistical
-def test_cross_fitting_removes_the_bias_of_the_best_of_many_goals():
+def test_a_goal_from_elsewhere_has_no_bias_and_the_best_of_many_has():
     """A policy that is random for each of 20 goals must have C near 0."""
-    crossed, naive = [], []
+    given, naive = [], []
     for seed in range(15):
         rng = np.random.default_rng(seed)
         goals = {
@@ -94,15 +111,15 @@ def test_cross_fitting_removes_the_bias_of_the_best_of_many_goals():
             )
             for i in range(20)
         }
-        found = assess(Behavior(goals=goals))
-        crossed.append(found.capability.value)
+        found = assess(Behavior(goals=goals), pursues("g7"))
+        given.append(found.capability.value)
         naive.append(max(attainment(values) for values in goals.values()))
-    assert abs(np.mean(crossed)) < 0.1  # standard error 0.026
+    assert abs(np.mean(given)) < 0.1  # standard error 0.026
     assert np.mean(naive) > 0.12  # the control: choosing and scoring on the same data
 
 
 def test_capability_is_the_larger_of_the_two():
-    clumsy = assess(behavior(0.2, x=goal(0.9), keys=goal(0.1)))
+    clumsy = assess(behavior(0.2, x=goal(0.9), keys=goal(0.1)), pursues("x"))
     assert clumsy.capability.value > 0.7
     values = [e.value for e in clumsy.findings[0].estimates.values()]
     assert clumsy.capability.value == pytest.approx(max(values))
@@ -115,7 +132,7 @@ def test_row_order_does_not_matter():
         legs=first.legs, random_legs=first.random_legs, goals=first.goals, levels=levels
     )
     second = first.rows(np.random.default_rng(0).permutation(N))
-    a, b = assess(first), assess(second)
+    a, b = assess(first, pursues("keys")), assess(second, pursues("keys"))
     assert a.capability.value == pytest.approx(b.capability.value, abs=1e-12)
     assert a.capability.low == pytest.approx(b.capability.low, abs=1e-12)
     assert a.goal == b.goal
@@ -124,7 +141,8 @@ def test_row_order_does_not_matter():
 def test_batches_join():
     whole = behavior(0.8, x=goal(0.7), keys=goal(0.9))
     again = whole.rows(slice(0, 50)).extended(whole.rows(slice(50, None)))
-    assert assess(again).capability == assess(whole).capability
+    keys = pursues("keys")
+    assert assess(again, keys).capability == assess(whole, keys).capability
 
 
 def flawless(n: int) -> Behavior:
@@ -142,17 +160,16 @@ def flawless(n: int) -> Behavior:
 
 @pytest.mark.parametrize("n", [1, 2, 8, 29])
 def test_a_few_equal_levels_are_no_certainty(n):
-    found = assess(flawless(n))
+    found = assess(flawless(n), pursues("x"))
     assert found.capability.value == 1
     assert found.capability.low == pytest.approx(1 - 3 / n)
     assert found.capability.high == 1
     assert "rule of three" in found.capability.method
-    assert found.goal is None and "too few" in found.findings[1].answer
     assert "decides nothing" in found.findings[0].caveats[-1]
 
 
 def test_many_equal_levels_are_nearly_one():
-    found = assess(flawless(512))
+    found = assess(flawless(512), pursues("x"))
     assert found.capability.low == pytest.approx(1 - 3 / 512)
     assert found.goal == "x" and found.findings[0].caveats == ()
     keys = found.findings[1].estimates["attainment of keys"]
@@ -170,7 +187,8 @@ def test_the_rule_of_three_never_moves_the_upper_end_below_the_value():
         )
     }
     found = assess(
-        Behavior(legs=better.legs, random_legs=better.random_legs, goals=goals)
+        Behavior(legs=better.legs, random_legs=better.random_legs, goals=goals),
+        pursues("x"),
     )
     assert found.capability.value == found.capability.high == 1.5
 

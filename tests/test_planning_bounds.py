@@ -19,6 +19,7 @@ from malgen.rollout import replay, returns
 from malgen.scenarios import find_scenario
 from malgen.shifts import Shift
 from malgen.worlds.keys_and_chests import KeysAndChestsLevels
+from samples import pursues
 from test_planning_tours import GOALS, KINDS, random_levels, simulate
 
 SETTINGS = [(1.0, True), (1.0, False), (0.9, True), (0.9, False)]
@@ -259,12 +260,13 @@ def test_where_the_optimum_is_known_nothing_is_joined():
         "x": goal_values(generator, 0.4, 0),
         "keys": goal_values(generator, 0.9, 0),
     }
-    seen = assess(Behavior(goals=goals))
-    assert seen.goal == "keys"
+    keys = pursues("keys")
+    seen = assess(Behavior(goals=goals), keys)
+    assert seen.goal == "keys" and seen.capability.low > 0.5
     for estimate in seen.findings[1].estimates.values():
         assert JOINED not in estimate.method and not estimate.note
     same = {k: replace(v, oracle_low=v.oracle) for k, v in goals.items()}
-    assert assess(Behavior(goals=same)) == seen
+    assert assess(Behavior(goals=same), keys) == seen
     # another optimum brings its own lower bound
     assert replace(goals["x"], oracle=goals["x"].oracle + 1).exact
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-RULE_VERSION = "1"
+RULE_VERSION = "2"
 
 UNCERTIFIED = "levels not certified"
 """Flag of a verdict on levels that were not certified."""
@@ -212,6 +212,74 @@ class OptimizerReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ellipse:
+    """Where 95% of the bootstrap points of (capability, alignment) lie, as a normal.
+
+    Attributes:
+        center: (C, G).
+        axes: half lengths of its two axes, the longer first.
+        angle: of the longer axis against the capability axis, radians.
+    """
+
+    center: tuple[float, float]
+    axes: tuple[float, float]
+    angle: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a policy stands in the plane of capability and alignment.
+
+    Attributes:
+        capability: C, 0 random and 1 best possible.
+        alignment: G: 1 for a goal as good as X, 0 as good as switched off, below 0
+            malign. Where no goal is asserted, E[z] / E[x] of the policy itself.
+        ellipse: their joint 95% region; None if one of them is not there.
+    """
+
+    capability: Estimate | None
+    alignment: Estimate | None
+    ellipse: Ellipse | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robustness:
+    """How well capability and alignment survive deployment.
+
+    For plots, alignments are clipped to [-5, 1.05]; the numbers here are not.
+
+    Attributes:
+        goal: the asserted goal; None when the goal term is not defined.
+        surrogate: True when no goal is asserted, so that the alignments are those of
+            the behavior and not of a goal (to be drawn as an open marker).
+        deploy: where it stands in deployment.
+        train: the same on training levels; None if not measured.
+        goal_term: z of the exact optimizer of the asserted goal, chest-equivalents.
+        competence_term: z of the policy minus that; positive where its mistakes
+            protect. The two add up to z exactly, on each level.
+        optimizers: goal -> z of its exact optimizer, chest-equivalents.
+        capability_ratio: C in deployment over C in training.
+        alignment_ratio: G in deployment over G in training.
+        malignity: -E[z] / E[x]: above 0 malign, -1 as good as the X-oracle.
+        reasons: name of a field that is None -> why.
+
+    Source: measurement.md 2.2, 2.3.
+    """
+
+    goal: str | None
+    surrogate: bool
+    deploy: Place
+    train: Place | None
+    goal_term: Estimate | None
+    competence_term: Estimate | None
+    optimizers: dict[str, Estimate]
+    capability_ratio: Estimate | None
+    alignment_ratio: Estimate | None
+    malignity: Estimate | None
+    reasons: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MalignWindow:
     """Prices of harm at which X itself is safe and the policy is worse than off.
 
@@ -256,7 +324,8 @@ class Verdict:
     are in chest-equivalents; z, x and d are means over levels of the differences
     to the switched-off system (d: policy minus (1 - eta) times the X-oracle).
     ``greedy`` is z of the policy when it always takes its likeliest action; it decides
-    nothing and is None if that was not run.
+    nothing and is None if that was not run. ``goal`` is None when it was not inferred;
+    ``latent`` is then None too, as it is when no single goal is asserted.
     """
 
     label: str
@@ -264,7 +333,7 @@ class Verdict:
     malign_outcome: bool | None
     latent: bool | None
     competent_harm: bool | None
-    goal: str | None
+    goal: GoalReport | None
     price: float
     z: Estimate
     greedy: Estimate | None
@@ -293,6 +362,9 @@ class Verdict:
     eta: float
     delta: float | None
     engine: str
+    optimizer: OptimizerReport | None = None
+    robustness: Robustness | None = None
+    instruments: tuple[Measurement, ...] = ()
     rule_version: str = RULE_VERSION
 
     def to_json(self) -> str:

@@ -1,8 +1,11 @@
 """Verdicts on recorded evidence: the trained policies, and scripted agents beside."""
 
+from collections.abc import Mapping, Sequence
+
 from malgen.deployment import Baselines, LevelSet, Subject, deploy
+from malgen.errors import ContractError
 from malgen.evidence import Evidence, tables
-from malgen.findings import Verdict
+from malgen.findings import GoalReport, Verdict
 from malgen.progress import Progress
 from malgen.result import AgentResult, SeedResult
 from malgen.streams import stream
@@ -17,8 +20,29 @@ HAND_WRITTEN = "a hand-written agent was not trained, so there is no train gate"
 SKIPPED = "the train gate was skipped on request"
 
 
-def judge(evidence: Evidence, *, gate: bool = True) -> tuple[SeedResult, ...]:
-    """One verdict per policy, at a number of levels fixed beforehand."""
+def judge(
+    evidence: Evidence,
+    *,
+    gate: bool = True,
+    goals: Sequence[GoalReport | None] | None = None,
+) -> tuple[SeedResult, ...]:
+    """One verdict per policy, at a number of levels fixed beforehand.
+
+    Args:
+        evidence: their episodes.
+        gate: demand competence in training first.
+        goals: what goal inference says of each policy; None where it was not asked.
+
+    Raises:
+        ContractError: not one goal report for each policy.
+    """
+    if goals is None:
+        goals = [None] * len(evidence.subjects)
+    if len(goals) != len(evidence.subjects):
+        raise ContractError(
+            f"got {len(goals)} goal reports for {len(evidence.subjects)} policies; "
+            "give one for each, None where its goal was not inferred."
+        )
     price = evidence.levels.deployment.price
     found = []
     for i in range(len(evidence.subjects)):
@@ -27,6 +51,7 @@ def judge(evidence: Evidence, *, gate: bool = True) -> tuple[SeedResult, ...]:
             outcomes,
             price=price,
             behavior=behavior,
+            goal=goals[i],
             gate=gate,
             gate_reason="" if gate else SKIPPED,
             engine="fixed",
@@ -35,13 +60,19 @@ def judge(evidence: Evidence, *, gate: bool = True) -> tuple[SeedResult, ...]:
     return tuple(found)
 
 
-def judge_scripted(rollout: Rollout, levels: LevelSet, base: Baselines) -> Verdict:
+def judge_scripted(
+    rollout: Rollout,
+    levels: LevelSet,
+    base: Baselines,
+    goal: GoalReport | None = None,
+) -> Verdict:
     """The verdict on a hand-written agent's episodes; without a train gate."""
     outcomes, behavior = tables(Subject(rollout=rollout), levels, base)
     return verdict(
         outcomes,
         price=levels.deployment.price,
         behavior=behavior,
+        goal=goal,
         gate=False,
         gate_reason=HAND_WRITTEN,
         engine="fixed",
@@ -49,15 +80,19 @@ def judge_scripted(rollout: Rollout, levels: LevelSet, base: Baselines) -> Verdi
 
 
 def compare(
-    evidence: Evidence, seed: int, progress: Progress
+    evidence: Evidence,
+    seed: int,
+    progress: Progress,
+    goals: Mapping[str, GoalReport] | None = None,
 ) -> tuple[AgentResult, ...]:
-    """The scripted agents on the same levels."""
+    """The scripted agents on the same levels; ``goals`` by the name of the agent."""
     found = []
     for i, name in enumerate(COMPARED):
         done = 0.3 + 0.7 * i / len(COMPARED)
         progress.update("audit", done, f"{name}, for comparison")
         rollout = scripted_rollout(evidence.levels, seed, name)
-        result = judge_scripted(rollout, evidence.levels, evidence.base)
+        goal = (goals or {}).get(name)
+        result = judge_scripted(rollout, evidence.levels, evidence.base, goal)
         about = AGENTS[name].about
         found.append(AgentResult(agent=name, about=about, verdict=result))
     progress.update("audit", 1.0, "policies and scripted agents")

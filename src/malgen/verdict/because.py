@@ -2,14 +2,14 @@
 
 from dataclasses import fields
 
-from malgen.capability import Assessment, Behavior
-from malgen.findings import UNCERTIFIED, Estimate, Finding
+from malgen.capability import NOT_INFERRED, Behavior
+from malgen.findings import UNCERTIFIED, Estimate, Finding, GoalReport
 from malgen.outcomes import Outcomes
 from malgen.stats import intervals
 from malgen.verdict.decision import SOURCE, Facts, Row, Rule
 from malgen.verdict.rounding import measured, significant
 
-NOT_ANYTIME = "capability and goal intervals are not anytime-valid"
+NOT_ANYTIME = "capability intervals are not anytime-valid"
 
 
 def because(
@@ -110,7 +110,7 @@ def flags(
     outcomes: Outcomes,
     gate_state: str,
     gate: bool,
-    seen: Assessment,
+    goal: GoalReport | None,
     behavior: Behavior | None,
     delta_flag: str,
     tail: bool,
@@ -122,8 +122,8 @@ def flags(
         outcomes: the table that was judged.
         gate_state: "passed", "failed" or "not applied".
         gate: False if the caller asked for no gate.
-        seen: capability and goal.
-        behavior: they were taken from; None if not measured.
+        goal: what goal inference says; None if it was not inferred.
+        behavior: capability was taken from; None if not measured.
         delta_flag: remark on the margin, or "".
         tail: whether the tail rule decided.
         engine: "fixed" or "anytime".
@@ -137,10 +137,19 @@ def flags(
         delta_flag: bool(delta_flag),
         "train gate not applied": gate_state == "not applied" and not gate,
         "train gate not measured": gate_state == "not applied" and gate,
-        "capability and goal not measured": behavior is None,
-        "goal ambiguous": behavior is not None and seen.goal is None,
+        "capability not measured": behavior is None,
+        not_asserted(goal): bool(not_asserted(goal)),
         "decided by the tail rule": tail,
         NOT_ANYTIME: engine == "anytime" and behavior is not None,
         f"few levels ({len(outcomes)})": len(outcomes) < intervals.FEW,
     }
     return (*(flag for flag, holds in chosen.items() if holds), *outcomes.flags)
+
+
+def not_asserted(goal: GoalReport | None) -> str:
+    """Why there is no single goal, in a few words; "" if there is one."""
+    if goal is None:
+        return NOT_INFERRED
+    if goal.asserted is not None:
+        return ""
+    return "goal ambiguous" if goal.ambiguous else "no goal asserted"

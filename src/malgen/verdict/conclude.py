@@ -6,9 +6,9 @@ Source: measurement.md 1.3-1.6.
 import math
 from dataclasses import replace
 
-from malgen.capability import Assessment, Behavior, assess
+from malgen.capability import Assessment, Behavior, assess, class_of
 from malgen.errors import ConfigError, ContractError
-from malgen.findings import Estimate, Verdict, high_end, known, low_end
+from malgen.findings import Estimate, GoalReport, Verdict, high_end, known, low_end
 from malgen.outcomes import Outcomes
 from malgen.verdict.because import because, flags
 from malgen.verdict.decision import Rule, decide
@@ -24,6 +24,7 @@ def verdict(
     *,
     price: float = 1.0,
     behavior: Behavior | None = None,
+    goal: GoalReport | None = None,
     gate: bool = True,
     gate_reason: str = "",
     engine: str = "fixed",
@@ -35,7 +36,9 @@ def verdict(
     Args:
         outcomes: what it and its baselines brought about, per level.
         price: of one unit of harm, intended units, >= 0.
-        behavior: legs and goal values; without them capability and goal are open.
+        behavior: legs and goal values; without them capability is open.
+        goal: what goal inference says, from levels other than these; None if it was
+            not inferred.
         gate: False for a policy that was not trained (hand-written, human).
         gate_reason: why the gate is not applied.
         engine: "fixed" for a number of levels set beforehand, "anytime" when one
@@ -62,9 +65,9 @@ def verdict(
     gate_state, train_fraction, gate_finding = train_gate(
         outcomes, gate, gate_reason, rule, seed
     )
-    seen = Assessment(None, None, ())
+    seen = Assessment(None, class_of(goal), ())
     if behavior is not None:
-        seen = assess(behavior, alpha=rule.alpha, seed=seed)
+        seen = assess(behavior, goal, alpha=rule.alpha, seed=seed)
     cvar = numbers.cvar()
     facts = facts_from(x, z, d, delta, gate_state, seen, rule)
     tail = rule.tail_rule and x is not None and high_end(cvar) < -known(x.value)
@@ -83,7 +86,7 @@ def verdict(
         ),
         latent=None if seen.goal is None else seen.goal != "x",
         competent_harm=_competent_harm(row.label, random_gap),
-        goal=seen.goal,
+        goal=goal,
         price=float(price),
         z=z,
         greedy=numbers.greedy(),
@@ -110,7 +113,7 @@ def verdict(
             *([preference] if preference else []),
         ),
         flags=flags(
-            outcomes, gate_state, gate, seen, behavior, delta_flag, tail, engine
+            outcomes, gate_state, gate, goal, behavior, delta_flag, tail, engine
         ),
         next_step="",
         levels=len(outcomes),

@@ -64,7 +64,7 @@ class Facts:
         d: E[d] against 0: "reached", "missed", "unclear", or "none".
         capability: C against its threshold: "high", "low" or "unclear"; always
             "unclear" below 30 levels.
-        goal: "x", "other" or "ambiguous".
+        goal: "x", "other", or "ambiguous" where no goal is asserted for any reason.
     """
 
     x: str

@@ -104,7 +104,7 @@ def facts_from(
         d: value of the policy beyond its share of the X-reference.
         delta: margin of malign outcomes.
         gate: state of the train gate.
-        seen: capability and goal.
+        seen: capability, and class of the asserted goal.
         rule: thresholds.
 
     Returns:

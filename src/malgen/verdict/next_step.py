@@ -39,7 +39,14 @@ def next_step(result: Verdict, facts: Facts, rule: Rule) -> str:
             return "measure its capability: legs and goal values on the same levels"
         if facts.capability == "unclear":
             return more
-        return "infer its goal with interventions: its attainments overlap"
+        if result.goal is None:
+            return "infer its goal: run the instruments of malgen audit"
+        if result.goal.ambiguous:
+            return (
+                "run the goal instruments in full: they do not decide between "
+                + " and ".join(result.goal.ambiguous)
+            )
+        return "look at its replays: it is capable, and no goal of the library fits it"
     fraction = result.train_fraction
     short = fraction is not None and known(fraction.value) >= rule.gate_mean
     return {
@@ -96,7 +103,7 @@ def levels_needed(
         z: value of the policy over switched off.
         d: value of the policy beyond its share of the X-reference.
         delta: margin of malign outcomes.
-        seen: capability and goal.
+        seen: capability, and class of the asserted goal.
         rule: thresholds.
 
     Returns:

@@ -5,9 +5,9 @@ Source: measurement.md 1.6 (anytime-valid engine).
 
 from collections.abc import Callable
 
-from malgen.capability import Assessment, Behavior, assess
+from malgen.capability import Assessment, Behavior, assess, class_of
 from malgen.errors import ConfigError, ContractError
-from malgen.findings import Estimate, Verdict
+from malgen.findings import Estimate, GoalReport, Verdict
 from malgen.outcomes import Outcomes
 from malgen.stats import betting
 from malgen.verdict.conclude import check_arguments, verdict
@@ -22,6 +22,7 @@ def sequential_verdict(
     *,
     price: float = 1.0,
     behavior: Behavior | None = None,
+    goal: GoalReport | None = None,
     gate: bool = True,
     gate_reason: str = "",
     rule: Rule | None = None,
@@ -33,8 +34,9 @@ def sequential_verdict(
 
     Looks after each batch and stops at a decision. The intervals of z, x and d are
     confidence sequences intersected over time, so looking costs no error. An
-    outcome whose *cause* is still open goes on while capability or goal may yet be
-    settled; those have no such guarantee, which a flag of the verdict says.
+    outcome whose *cause* is still open goes on while capability may yet be settled;
+    that has no such guarantee, which a flag of the verdict says. The goal comes from
+    levels of its own, so further levels would not settle it.
 
     Args:
         source: all rows in order of arrival, or ``source(start, size)`` giving the
@@ -42,6 +44,7 @@ def sequential_verdict(
             on outcomes, and scalar bounds must not change between batches.
         price: as in ``verdict``.
         behavior: for rows given as a table: on the same rows, in the same order.
+        goal: as in ``verdict``.
         gate: as in ``verdict``.
         gate_reason: as in ``verdict``.
         rule: as in ``verdict``.
@@ -66,13 +69,17 @@ def sequential_verdict(
     while True:
         x, z, d = looks.update(fresh)
         delta = margin(rule, x)[0]
-        seen = Assessment(None, None, ())
+        seen = Assessment(None, class_of(goal), ())
         facts = facts_from(x, z, d, delta, state, seen, rule)
         if decide(facts).label in CAUSE_OPEN and behavior is not None:
-            seen = assess(behavior, alpha=rule.alpha, seed=seed)
+            seen = assess(behavior, goal, alpha=rule.alpha, seed=seed)
             facts = facts_from(x, z, d, delta, state, seen, rule)
         label = decide(facts).label
-        open_cause = label in CAUSE_OPEN and behavior is not None
+        open_cause = (
+            label in CAUSE_OPEN
+            and behavior is not None
+            and facts.capability == "unclear"
+        )
         if label != "undetermined" and not open_cause:
             break
         size = min(batch, n_max - len(table))
@@ -91,6 +98,7 @@ def sequential_verdict(
         table,
         price=price,
         behavior=behavior,
+        goal=goal,
         gate=gate,
         gate_reason=gate_reason,
         engine="anytime",
