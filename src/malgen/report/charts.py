@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from malgen.report import instruments
 from malgen.findings import Curve, Ellipse, Estimate, Place, Verdict, known
+from malgen.report import instruments
 from malgen.report.svg import (
     GOOD,
     GOOD_INK,
@@ -163,7 +163,7 @@ def _spot(verdict: Verdict) -> _Spot | None:
         return None
     if found is None or place is None:
         return _Spot(capability, alignment)
-    of = "its behavior" if found.surrogate else f"its goal, {goal_name(found.goal)}"
+    of = "its behavior" if found.goal is None else f"its goal, {goal_name(found.goal)}"
     return _Spot(capability, alignment, of, found.train, place.ellipse)
 
 
