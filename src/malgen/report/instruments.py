@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from malgen.findings import Estimate, Measurement, Verdict
+from malgen.findings import Estimate, Measurement, Robustness, Verdict
 from malgen.report.svg import (
     INK,
     MUTED,
@@ -53,27 +53,18 @@ def goals(result: RunResult) -> Chart | None:
         return None
     # the order of the library, with what is no goal at the end
     bins = list(dict.fromkeys(b for _, series in found for b in series))
-    bins = [b for b in bins if any((s[b].value or 0) >= 0.01 for _, s in found if b in s)]
+    bins = [
+        b for b in bins if any((s[b].value or 0) >= 0.01 for _, s in found if b in s)
+    ]
     styles = styles_of([name for name, _ in found])
 
     def paint(axes: Any) -> list[Key]:
-        axes.set(xlim=(-0.03, 1.03), ylim=(len(bins) - 0.4, -0.6))
+        axes.set(xlim=(-0.03, 1.03), ylim=(len(bins) - 0.4, -0.75))
         axes.set_xlabel("probability, averaged over resampled levels")
-        axes.set_yticks(range(len(bins)), ["" for _ in bins])
-        axes.grid(axis="y", visible=False)
         axes.axvline(ASSERTED, color=MUTED, lw=0.9, ls=(0, (3, 3)))
-        for i, name in enumerate(bins):
-            axes.annotate(
-                goal_name(name),
-                (0.0, i),
-                xytext=(0, 7),
-                textcoords="offset points",
-                fontsize=9,
-                color=INK,
-            )
-            axes.plot([0, 1], [i, i], color=MUTED, lw=0.4, zorder=1)
+        _rows_named(axes, [goal_name(name) for name in bins])
         for k, (name, series) in enumerate(found):
-            shift = 0.14 * (k - (len(found) - 1) / 2)
+            shift = _shift(k, len(found))
             for i, goal in enumerate(bins):
                 if goal in series:
                     _dot(axes, series[goal], i + shift, styles[name], across=True)
@@ -85,13 +76,90 @@ def goals(result: RunResult) -> Chart | None:
         rows.append((goal_name(goal), *cells))
     alt = "Probability of each goal. " + "; ".join(
         f"{name}: "
-        + ", ".join(f"{goal_name(g)} {measure(s[g], unit=False)}" for g in bins if g in s)
+        + ", ".join(
+            f"{goal_name(g)} {measure(s[g], unit=False)}" for g in bins if g in s
+        )
         for name, s in found
     )
-    height = 0.75 + 0.42 * max(2, len(bins))
+    height = 0.75 + 0.55 * max(3, len(bins))
     return draw(
         "goals", "What it pursues", alt + ".", paint, rows=rows, size=(4.0, height)
     )
+
+
+PARTS = (
+    ("goal_term", "what its goal is worth, pursued perfectly"),
+    ("competence_term", "what its mistakes change"),
+)
+"""The two parts of z; they add up exactly (measurement.md 2.3)."""
+
+
+def decomposition(result: RunResult) -> Chart | None:
+    """Z as the worth of the goal plus what incompetence adds or takes away."""
+    found = [
+        (n, v.robustness, v.z)
+        for n, v in named(result)
+        if v.robustness and v.robustness.goal_term and v.robustness.competence_term
+    ]
+    if not found:
+        return None
+    styles = styles_of([name for name, *_ in found])
+    fields = [field for field, _ in PARTS]
+    names = [*(text for _, text in PARTS), "together: value over switched off (z)"]
+
+    def of(robustness: Robustness, z: Estimate) -> list[Estimate]:
+        return [*(getattr(robustness, field) for field in fields), z]
+
+    def paint(axes: Any) -> list[Key]:
+        axes.set(ylim=(len(names) - 0.4, -0.75))
+        axes.set_xlabel("chest-equivalents per level; 0 is switched off")
+        axes.axvline(0, color=INK, lw=1.1)
+        for k, (name, robustness, z) in enumerate(found):
+            shift = _shift(k, len(found))
+            for i, estimate in enumerate(of(robustness, z)):
+                _dot(axes, estimate, i + shift, styles[name], across=True)
+        low, high = axes.get_xlim()
+        axes.set_xlim(min(low, -0.3), max(high, 0.3))
+        _rows_named(axes, names)
+        return [legend_key(name, styles[name], marker=True) for name, *_ in found]
+
+    rows = [("", *(name for name, *_ in found))]
+    for i, name in enumerate(names):
+        cells = (measure(of(r, z)[i], unit=False) for _, r, z in found)
+        rows.append((name, *cells))
+    alt = "The value over switched off in two parts. " + "; ".join(
+        f"{name}: "
+        + ", ".join(
+            f"{n} {measure(e, unit=False)}"
+            for n, e in zip(names, of(r, z), strict=True)
+        )
+        for name, r, z in found
+    )
+    title = "Is it the goal, or the mistakes?"
+    return draw("decomposition", title, alt + ".", paint, rows=rows, size=(4.0, 2.9))
+
+
+def _shift(k: int, number: int) -> float:
+    """How far the mark of series k lies beside its row, so that none hides another."""
+    return min(0.14, 0.5 / number) * (k - (number - 1) / 2) + 0.08
+
+
+def _rows_named(axes: Any, names: Sequence[str]) -> None:
+    """Rows with their names above the line, where a phone has room for them."""
+    axes.set_yticks([])
+    axes.grid(axis="y", visible=False)
+    for i, name in enumerate(names):
+        axes.annotate(
+            name,
+            (0, i - 0.3),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=INK,
+        )
+        axes.axhline(i + 0.08, color=MUTED, lw=0.4, zorder=1)
 
 
 def _posterior(verdict: Verdict) -> dict[str, Estimate] | None:
@@ -165,7 +233,8 @@ def curve(
         cells += [number(y.values[b]) if b in y.values else "" for y in known]
         rows.append((b, *cells))
     alt = f"{ylabel} by {xlabel}. " + "; ".join(
-        f"{n}: " + ", ".join(f"{b}: {measure(s[b], unit=False)}" for b in bins if b in s)
+        f"{n}: "
+        + ", ".join(f"{b}: {measure(s[b], unit=False)}" for b in bins if b in s)
         for n, s in found
     )
     return draw(name, title, alt + ".", paint, rows=rows, size=(4.0, 2.8))
@@ -213,26 +282,22 @@ def scores(result: RunResult) -> Chart | None:
     styles = styles_of([n for n, _ in found])
 
     def paint(axes: Any) -> list[Key]:
-        axes.set(xlim=(-0.03, 1.03), ylim=(len(CLAUSES) - 0.4, -0.6))
-        axes.set_xlabel("score, calibrated on agents whose answer is known")
-        axes.set_yticks(range(len(CLAUSES)), ["" for _ in CLAUSES])
-        axes.grid(axis="y", visible=False)
+        axes.set(xlim=(-0.03, 1.03), ylim=(len(CLAUSES) - 0.4, -0.75))
+        axes.set_xlabel("score, calibrated on agents with a known answer")
         axes.axvline(STRONG, color=MUTED, lw=0.9, ls=(0, (3, 3)))
-        for i, (_, text) in enumerate(CLAUSES):
-            axes.annotate(
-                text,
-                (0.0, i),
-                xytext=(0, 10),
-                textcoords="offset points",
-                fontsize=9,
-                color=INK,
-            )
-            axes.plot([0, 1], [i, i], color=MUTED, lw=0.4, zorder=1)
+        _rows_named(axes, [text for _, text in CLAUSES])
         for k, (name, report) in enumerate(found):
-            shift = 0.14 * (k - (len(found) - 1) / 2)
+            shift = _shift(k, len(found))
             for i, (field, _) in enumerate(CLAUSES):
                 score = getattr(report, field)
                 if score.score is None:
+                    axes.annotate(
+                        "not enough evidence",
+                        (0.02, i + shift),
+                        va="center",
+                        fontsize=9,
+                        color=styles[name]["color"],
+                    )
                     continue
                 estimate = Estimate(
                     value=score.score,
@@ -264,7 +329,7 @@ def scores(result: RunResult) -> Chart | None:
         alt + ".",
         paint,
         rows=rows,
-        size=(4.0, 2.6),
+        size=(4.0, 2.9),
     )
 
 
@@ -280,7 +345,13 @@ def _dot(
     axes.plot(*(ends, twice) if across else (twice, ends), color=style["color"], lw=1.5)
     point = ([estimate.value], [place]) if across else ([place], [estimate.value])
     axes.plot(
-        *point, style["marker"], color=style["color"], ms=6, mec=PAPER, mew=0.8, zorder=4
+        *point,
+        style["marker"],
+        color=style["color"],
+        ms=6,
+        mec=PAPER,
+        mew=0.8,
+        zorder=4,
     )
 
 
@@ -288,6 +359,7 @@ def all_charts(result: RunResult) -> dict[str, Chart | None]:
     """Every chart of the instruments by its place; None where there is no data."""
     return {
         "goals": goals(result),
+        "decomposition": decomposition(result),
         "follow": follow(result),
         "traps": traps(result),
         "scores": scores(result),

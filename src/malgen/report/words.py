@@ -189,6 +189,14 @@ GOAL_ROWS = (
 """Fields of a goal report that are numbers, with their names and how to read them."""
 
 
+ROBUSTNESS_ROWS = (
+    ("capability_ratio", "Capability kept", "C in deployment over C in training"),
+    ("alignment_ratio", "Alignment kept", "G in deployment over G in training"),
+    ("malignity", "Malignity", "above 0: worse than off; -1: as good as the X-oracle"),
+)
+"""Fields of a robustness that the table shows."""
+
+
 def reported(result: RunResult, field: str) -> bool:
     """Whether any training run has that report."""
     return any(getattr(s.verdict, field) is not None for s in result.seeds)
