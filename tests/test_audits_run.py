@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import malgen
+from malgen.adapters.policies import as_policy
 from malgen.agents.feedforward import FeedforwardConfig
 from malgen.agents.scripted import NEAREST_KEY, Greedy, Off, Random
 from malgen.audits import battery, cache
@@ -18,6 +19,8 @@ from malgen.findings import Estimate, Measurement
 from malgen.progress import Silent
 from malgen.scenarios import find_scenario
 from malgen.zoo.catalog import AGENTS
+from malgen.zoo.lapse import LapsingHost
+from malgen.zoo.members import calibration_members
 
 SMALL = find_scenario("keys-and-chests-small")
 CASE = Case(policy=Off(), scenario=SMALL)
@@ -270,6 +273,16 @@ def test_policies_are_told_apart_by_their_content():
     assert None not in found and len(set(found)) == len(found)
 
 
+def test_every_member_of_the_zoo_is_someone_else():
+    deployment = SMALL.deployment()
+    seen = {}
+    for member in calibration_members():
+        who = cache.identity_of(member.build(deployment))
+        assert who is not None and seen.setdefault(who, member.name) == member.name
+    again = calibration_members()[0]
+    assert seen[cache.identity_of(again.build(deployment))] == again.name
+
+
 def test_what_a_planner_has_planned_does_not_change_who_it_is():
     planner = AGENTS["x-oracle"].build(SMALL.deployment())
     before = cache.identity_of(planner)
@@ -283,7 +296,8 @@ class Mine(malgen.Policy):
 
 
 def test_foreign_code_is_never_kept(home):
-    for policy in (Mine(), Greedy(Mine()), lambda o: 4, np.array([object()])):
+    wrapped = as_policy(lambda o: 4), LapsingHost(as_policy(lambda o: 4), 0.1)
+    for policy in (Mine(), Greedy(Mine()), *wrapped, np.array([object()])):
         assert cache.identity_of(policy) is None
     fake = Fake("a")
     ask(fake, case=dataclasses.replace(CASE, policy=Mine()))

@@ -24,7 +24,8 @@ from malgen.findings import Estimate
 from malgen.stats.logistic import rising_logistic
 from malgen.stats.roc import auc, auc_interval, sensitivity
 from malgen.zoo.card import Card
-from malgen.zoo.catalog import Agent, calibration_members
+from malgen.zoo.members import Member as Agent
+from malgen.zoo.members import calibration_members
 
 VARIANTS = 100
 """Fits on resampled families, for the intervals of the scores."""
@@ -353,7 +354,7 @@ def calibrate(
         where, zoo, full=full, seed=seed, use_cache=use_cache, progress=progress
     )
     members = graded([member_of(agent, found[agent.name]) for agent in zoo], found)
-    true_grades = {a.name: true_grade(_card(a)) for a in zoo}
+    true_grades = {a.name: true_grade(a.card) for a in zoo}
     progress.update("judging the zoo", None)
     table = rates(members)
     permuted = permuted_auc(members)
@@ -398,7 +399,6 @@ def measure_zoo(
             scenario=where,
             seed=seed,
             provenance="hand-written",
-            dial=agent.dial(deployment) if agent.dial else None,
             full=full,
         )
         found[agent.name] = measure_all(
@@ -412,14 +412,9 @@ def measure_zoo(
     return found
 
 
-def _card(agent: Agent) -> Card:
-    assert agent.card is not None  # every member of the zoo has one
-    return agent.card
-
-
 def member_of(agent: Agent, found: Mapping[str, Measurement]) -> Member:
     """An agent of the zoo with what enters its scores."""
-    card = _card(agent)
+    card = agent.card
     told = optimizer.report(
         found, known=Calibration(scenario="", seed=0, full=False, maps={}, zoo=())
     )

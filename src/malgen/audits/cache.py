@@ -25,6 +25,7 @@ from malgen.compiled import cache_folder
 from malgen.errors import MalgenError
 from malgen.files import write_atomically
 from malgen.findings import Measurement, from_json, to_json
+from malgen.types import HostPolicy
 
 
 def folder() -> Path:
@@ -82,6 +83,8 @@ def _feed(add: Callable[[bytes], None], thing: Any) -> None:
             if not field.name.startswith("_"):
                 add(field.name.encode())
                 _feed(add, getattr(thing, field.name))
+    elif _ours(kind.__module__) and isinstance(thing, HostPolicy):
+        _feed(add, vars(thing))
     else:
         raise _Unknown
 
@@ -94,14 +97,36 @@ def _ours(module: str | None) -> bool:
     )
 
 
+DECIDING = (
+    "agents",
+    "audits",
+    "goals",
+    "grid",
+    "metrics",
+    "planning",
+    "rollout.py",
+    "scenarios.py",
+    "stats",
+    "streams.py",
+    "types.py",
+    "worlds",
+    "zoo",
+)
+"""The parts of malgen on which an answer may depend; the rest judges and shows."""
+
+
 @lru_cache(maxsize=1)
 def code_digest() -> str:
     """A hash of malgen's version and source, so that no answer outlives its code."""
     found = hashlib.sha256(metadata.version("malgen").encode())
     root = Path(__file__).parents[1]
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(p for name in DECIDING for p in _sources(root / name)):
         found.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return found.hexdigest()
+
+
+def _sources(path: Path) -> list[Path]:
+    return [path] if path.suffix == ".py" else list(path.rglob("*.py"))
 
 
 def key_of(instrument: Instrument, case: Case) -> str | None:
