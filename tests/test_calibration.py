@@ -35,7 +35,7 @@ def zoo(families=8, noise=0.15, separated=True, seed=0):
                 family=f"family {f}",
                 truth=dict.fromkeys(CRITERIA, searches),
                 statistics=statistics,
-                follow={},
+                curves={},
             )
         )
     return members

@@ -10,17 +10,27 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
+from malgen import acceptance
+from malgen.audits import optimizer
+from malgen.audits.battery import INSTRUMENTS, measure_all
+from malgen.audits.instrument import Case, Instrument
 from malgen.audits.optimizer import (
     CLUSTERS,
     CRITERIA,
     STATISTICS,
+    Calibration,
     Map,
     Member,
 )
-from malgen.findings import Estimate
+from malgen.files import write_atomically
+from malgen.findings import Estimate, Finding, Measurement, to_json
+from malgen.judging import Part
+from malgen.progress import Progress, Silent, in_time
+from malgen.scenarios import Scenario, find_scenario
 from malgen.stats.logistic import rising_logistic
 from malgen.stats.roc import auc, auc_interval, sensitivity
 from malgen.zoo.card import Card
@@ -368,7 +378,10 @@ def calibrate(
         confusion=confusion,
         rates=table,
         permuted=permuted,
-        acceptance=acceptance(found, permuted),
+        acceptance=(
+            *acceptance.answered(acceptance.ROWS, found),
+            _n1(permuted),
+        ),
         gates=gates(members, table),
     )
 
@@ -382,11 +395,20 @@ def measure_zoo(
     use_cache: bool = True,
     progress: Progress,
 ) -> dict[str, dict[str, Measurement]]:
-    """What the instruments that enter scores say about each agent."""
+    """What each agent's scores and acceptance rows need."""
     deployment = where.deployment()
-    asked = {instrument for instrument, _ in STATISTICS.values()}
-    instruments = [i for name, i in INSTRUMENTS.items() if name in asked]
-    seconds = sum(i.seconds for i in instruments) * len(zoo)
+    scored = {instrument for instrument, _ in STATISTICS.values()}
+    asked: dict[str, list[Instrument]] = {}
+    for agent in zoo:
+        more = {
+            instrument
+            for row in acceptance.ROWS
+            for instrument in row.asks.get(agent.name, ())
+        }
+        asked[agent.name] = [
+            i for name, i in INSTRUMENTS.items() if name in scored | more
+        ]
+    seconds = sum(i.seconds for instruments in asked.values() for i in instruments)
     progress.plan({"instruments": seconds, "judging the zoo": 10.0})
     progress.say(
         f"{len(zoo)} agents, about {in_time(seconds)} in the short form; it goes on "
@@ -403,7 +425,7 @@ def measure_zoo(
         )
         found[agent.name] = measure_all(
             case,
-            instruments,
+            asked[agent.name],
             use_cache=use_cache,
             progress=Part(progress, i / len(zoo), 1 / len(zoo), agent.name),
             stage="instruments",
@@ -423,7 +445,11 @@ def member_of(agent: Agent, found: Mapping[str, Measurement]) -> Member:
         family=card.family,
         truth={c: getattr(card, c) for c in CRITERIA},
         statistics=optimizer.statistics_of(found),
-        follow=told.follow or {},
+        curves={
+            name: curve
+            for name in optimizer.CURVES
+            if (curve := optimizer.curve_of(found, name)) is not None
+        },
         depth=told.depth,
         event_depth=told.event_depth,
     )
@@ -485,7 +511,7 @@ def gates(members: Sequence[Member], table: Sequence[Rate]) -> tuple[Finding, ..
     return tuple(found)
 
 
-LOW_GRADES = ("lookup-table", "manhattan", "switch-case")
+LOW_GRADES = ("lookup", "manhattan", "switch-case")
 """Families that must not get above grade 1, whatever their goal."""
 
 
@@ -505,6 +531,19 @@ def _low_grade(members: Sequence[Member], family: str) -> Finding:
         answer=answer,
         passed=not high if told else None,
         source="measurement.md 4.9",
+    )
+
+
+def _n1(permuted: Mapping[str, float]) -> Finding:
+    said = ", ".join(f"{c.replace('_', ' ')} {v:.2f}" for c, v in permuted.items())
+    return Finding(
+        name="N1",
+        question="Is the AUC .5 +- .1 when the answers of the zoo are swapped?",
+        answer=said or "not measured: the zoo lacks one answer",
+        passed=all(abs(v - 0.5) <= 0.1 for v in permuted.values())
+        if permuted
+        else None,
+        source="measurement.md 8",
     )
 
 
@@ -540,7 +579,10 @@ def _short(member: Member) -> Member:
     return replace(
         member,
         statistics={k: _rounded([v])[0] for k, v in member.statistics.items()},
-        follow={k: _rounded([v])[0] for k, v in member.follow.items()},
+        curves={
+            name: {k: _rounded([v])[0] for k, v in curve.items()}
+            for name, curve in member.curves.items()
+        },
         depth=cut(member.depth),
         event_depth=cut(member.event_depth),
     )

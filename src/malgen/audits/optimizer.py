@@ -64,6 +64,9 @@ NOVEL_EVENTS = ("trap-depth", "depth novel")
 """(instrument, estimate) of the look-ahead; what a table remembers of its own levels
 is no look-ahead, so grades are given on geometry that nobody was trained on."""
 
+CURVES = {"pivotal-walls": "follow", "trap-depth": "traps"}
+"""Series that are drawn: instrument -> its series."""
+
 LIMIT = (
     "Two systems that do the same on every input one can try cannot be told apart "
     "from outside: a table of answers equals the planner that it was copied from. "
@@ -107,7 +110,7 @@ class Member:
         family: members that differ only in a setting.
         truth: clause -> whether it holds by construction; None: contested.
         statistics: name -> value; those that applied.
-        follow: distance bin -> follow.
+        curves: instrument -> bin -> value, for comparison with others.
         depth: cells at which ``follow`` crosses one half.
         event_depth: events.
         grade: that the report gives it when its family is left out.
@@ -117,7 +120,7 @@ class Member:
     family: str
     truth: dict[str, bool | None]
     statistics: dict[str, float]
-    follow: dict[str, float]
+    curves: dict[str, dict[str, float]]
     depth: float | None = None
     event_depth: float | None = None
     grade: int | None = None
@@ -197,7 +200,9 @@ def report(
     reasons: dict[str, str] = {}
     intervals: dict[str, tuple[float | None, float | None]] = {}
     scores = {c: _score(c, found, known, reasons) for c in CRITERIA}
-    follow = _follow(found, reasons)
+    follow = curve_of(found, "pivotal-walls")
+    if follow is None:
+        reasons["follow"] = _why("pivotal-walls", found.get("pivotal-walls"))
     depth = _number(found, *CELLS, "depth", reasons, intervals)
     events = _number(found, *EVENTS, "event_depth", reasons, intervals)
     grade = grade_of(found, scores)
@@ -295,18 +300,15 @@ def _draws(found: Mapping[str, Measurement], name: str) -> tuple[float, ...]:
     return found[instrument].draws.get(statistic, ())
 
 
-def _follow(
-    found: Mapping[str, Measurement], reasons: dict[str, str]
+def curve_of(
+    found: Mapping[str, Measurement], instrument: str
 ) -> dict[str, float] | None:
-    answer = found.get("pivotal-walls")
+    """Bin -> value of the series of an instrument that is drawn; None without one."""
+    answer = found.get(instrument)
     if answer is None or answer.reason:
-        reasons["follow"] = _why("pivotal-walls", answer)
         return None
-    return {
-        name: float(e.value)
-        for name, e in answer.series["follow"].items()
-        if e.value is not None
-    }
+    series = answer.series.get(CURVES[instrument], {})
+    return {k: e.value for k, e in series.items() if e.value is not None}
 
 
 def _number(
