@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool
 
-from malgen.agents.planner import level_batch
 from malgen.audits.toggles import (
     FAR,
     Toggles,
+    bottlenecks,
     cells,
     distance_maps,
     one_cell,
@@ -35,7 +35,7 @@ def agreed(pairs: Toggles, horizon: int) -> Bool[np.ndarray, " n"]:
     """Pairs in which all goals of the library have the stated first actions."""
     good = np.ones(len(pairs), bool)
     for changed, actions in ((False, pairs.before), (True, pairs.after)):
-        levels = level_batch(pairs.levels(changed))
+        levels = pairs.batch(changed)
         for goal in LIBRARY:
             found = np.asarray(_solved(levels, goal, horizon).first_actions)
             good &= (found == actions).all(1)
@@ -81,23 +81,36 @@ def search_exact(
     away = distance_maps(walls, start)
     near = through(away)
     taken = keys | chests | one_cell(start, shape)
-    candidates = np.zeros(shape, bool)
     rows = np.arange(len(walls))
+    # what one opened wall makes of the distance to each item
+    direct, opened, closes = [], [], []
     for cell in items:
         back = distance_maps(walls, cell)
-        shortest = away[rows, cell[:, 0], cell[:, 1]][:, None, None]
-        candidates |= walls & (near + through(back) < shortest)
-        candidates |= ~walls & (away >= 0) & (away + back == shortest)
-    level, row, column = np.nonzero(candidates & ~taken)
+        direct.append(away[rows, cell[:, 0], cell[:, 1]][:, None, None])
+        opened.append(np.minimum(direct[-1], near + through(back)))
+        closes.append(bottlenecks(away, back, cell))
+    old = _first_of(direct[:num_keys])
+    if len(goals) > 1:
+        # for keys alone the nearer one comes first, which rules out most cells
+        new = _first_of(opened[:num_keys])
+        opens = (old >= 0) & (new >= 0) & (old != new)
+        candidates = (walls & opens) | np.any(
+            [close & (old == i) for i, close in enumerate(closes[:num_keys])], axis=0
+        )
+    else:
+        opens = np.any([o < d for o, d in zip(opened, direct, strict=True)], axis=0)
+        candidates = (walls & opens) | np.any(closes, axis=0)
+    candidates &= ~taken
+    level, row, column = np.nonzero(candidates)
     cell = np.stack([row, column], 1)
     if len(goals) > 1:
-        # of two keys alone the nearer one comes first, so most can be ruled out here
-        old = _nearest(walls, start, items[:num_keys])[level]
-        new = _nearest(
-            toggled(walls[level], cell), start[level], items[:num_keys, level]
-        )
-        flips = (old >= 0) & (new >= 0) & (old != new)
-        level, row, column, cell = level[flips], row[flips], column[flips], cell[flips]
+        kept = walls[level, row, column]
+        shut = level[~kept]
+        ways = toggled(walls[shut], cell[~kept])
+        steps = steps_between(ways, start[shut], items[:num_keys, shut])
+        now = _first_of(list(np.where(steps < 0, FAR, steps)))
+        kept[~kept] = (now >= 0) & (now != old[shut, 0, 0])
+        level, cell = level[kept], cell[kept]
     reach = np.where(walls, near, np.where(away < 0, FAR, away))
     unchanged = LevelBatch(
         walls=walls, start=start, keys=keys, chests=chests, held=held
@@ -110,7 +123,7 @@ def search_exact(
         chests=chests[level],
         held=held[level],
         cell=cell,
-        distance=reach[level, row, column],
+        distance=reach[level, cell[:, 0], cell[:, 1]],
         before=unknown,
         after=unknown,
         level=level,
@@ -124,32 +137,34 @@ def _decided(
 ) -> Toggles:
     """The pairs that are pivotal for each goal alike, with their first actions."""
     for number, goal in enumerate(goals):
-        old = _solved(unchanged, goal, horizon)
-        new = _solved(level_batch(pairs.levels(True)), goal, horizon)
-        before = np.asarray(old.first_actions)[pairs.level]
+        if len(pairs) == 0:
+            break
+        needed, level = np.unique(pairs.level, return_inverse=True)
+        old = _solved(unchanged.take(needed), goal, horizon)
+        new = _solved(pairs.batch(True), goal, horizon)
+        before = np.asarray(old.first_actions)[level]
         after = np.asarray(new.first_actions)
-        good = (new.value > 0) & (old.value[pairs.level] > 0)
+        good = (new.value > 0) & (old.value[level] > 0)
         if number == 0:
             good &= ~(before & after).any(1)
             pairs = replace(pairs, before=before, after=after)
         if len(goals) > 1:
-            good &= old.order[pairs.level, 0] != new.order[:, 0]
+            good &= old.order[level, 0] != new.order[:, 0]
         good &= (before == pairs.before).all(1) & (after == pairs.after).all(1)
         pairs = pairs.take(good)
     return pairs
 
 
-def _nearest(walls: np.ndarray, start: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """The number of the nearest item; -1 if it is not one alone or out of reach."""
-    steps = steps_between(walls, start, items)
-    steps = np.where(steps < 0, FAR, steps)
-    least = steps.min(0)
-    alone = ((steps == least).sum(0) == 1) & (least < FAR)
-    return np.where(alone, steps.argmin(0), -1)
+def _first_of(steps: list[np.ndarray]) -> np.ndarray:
+    """The number of the item that is nearest; -1 where it is not one alone."""
+    every = np.stack(steps)
+    least = every.min(0)
+    alone = (every == least).sum(0) == 1
+    return np.where(alone, every.argmin(0), -1)
 
 
 def _solved(levels: LevelBatch, goal: Weights, horizon: int) -> Solution:
-    return solve(levels, goal, horizon=horizon, discount=_DISCOUNT)
+    return solve(levels, goal, horizon=horizon, discount=_DISCOUNT, workers=1)
 
 
 def _placed(

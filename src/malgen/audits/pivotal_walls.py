@@ -52,7 +52,7 @@ QUESTIONS = {
     "": Question(TRAINED, 100, 60, 20),
     "novel": Question(NOVEL, 50, 25, 4),
 }
-PLAN = Question(TRAINED, 40, 0, 16)
+PLAN = Question(TRAINED, 40, 0, 10)
 OWN = Question(TRAINED, 50, 0, 4)
 
 

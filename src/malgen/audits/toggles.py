@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int
 from malgen.agents.symmetry import ACTIONS_BACK, ORDER, turn
 from malgen.grid.moves import DELTAS, NUM_ACTIONS, STAY
 from malgen.planning.distances import pack, place, steps_to
+from malgen.planning.problem import LevelBatch
 from malgen.worlds.keys_and_chests import Level
 
 FAR = 1 << 13
@@ -61,19 +62,27 @@ class Toggles:
         """The pairs at ``rows``."""
         return Toggles(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
+    def batch(self, changed: bool) -> LevelBatch:
+        """The levels before the change, or after it, as the planner takes them."""
+        return LevelBatch(
+            walls=toggled(self.walls, self.cell) if changed else self.walls,
+            start=self.start,
+            keys=self.keys,
+            chests=self.chests,
+            held=self.held,
+        )
+
     def levels(self, changed: bool) -> Level:
         """The levels (leaves [n, ...]) before the change, or after it."""
-        # NumPy makes them: JAX would compile a small program for every shape
-        none = jnp.asarray(np.zeros_like(self.walls))
-        walls = toggled(self.walls, self.cell) if changed else self.walls
+        batch = self.batch(changed)
         return Level(
-            walls=jnp.asarray(walls),
-            start=jnp.asarray(self.start.astype(np.int32)),
-            keys=jnp.asarray(self.keys),
-            chests=jnp.asarray(self.chests),
-            flagged=none,
-            owned=none,
-            held=jnp.asarray(self.held.astype(np.int32)),
+            walls=jnp.asarray(batch.walls),
+            start=jnp.asarray(batch.start.astype(np.int32)),
+            keys=jnp.asarray(batch.keys),
+            chests=jnp.asarray(batch.chests),
+            flagged=jnp.asarray(batch.flagged),
+            owned=jnp.asarray(batch.owned),
+            held=jnp.asarray(batch.held.astype(np.int32)),
         )
 
     def balanced(self) -> "Toggles":
@@ -234,15 +243,10 @@ def search(
     walls, start, key, chest = walls[good], start[good], key[good], chest[good]
     away, from_key = distance_maps(walls, start), distance_maps(walls, key)
     rows = np.arange(len(walls))
-    shortest = away[rows, key[:, 0], key[:, 1]]
-
     near = through(away)
-    opens = walls & (near + through(from_key) < shortest[:, None, None])
-    way = ~walls & (away + from_key == shortest[:, None, None]) & (away >= 0)
-    at = np.where(way, away, 0)
-    ways = np.zeros((len(walls), int(at.max(initial=0)) + 1), np.int32)
-    np.add.at(ways, (rows[:, None, None] + 0 * at, at), way)
-    closes = way & (ways[rows[:, None, None], at] == 1)
+    shorter = near + through(from_key)
+    opens = walls & (shorter < away[rows, key[:, 0], key[:, 1]][:, None, None])
+    closes = bottlenecks(away, from_key, key)
     reach = np.where(walls, near, np.where(away < 0, FAR, away))
     for cell in (start, key, chest):
         closes[rows, cell[:, 0], cell[:, 1]] = False
@@ -279,6 +283,26 @@ def search(
         cell, some = _one_of(rng, (reach >= low) & (reach < high))
         others.append(pairs(np.flatnonzero(some), cell[some], False))
     return found, joined(others)
+
+
+def bottlenecks(
+    away: Int[np.ndarray, "n s s"],
+    back: Int[np.ndarray, "n s s"],
+    goal: Int[np.ndarray, "n 2"],
+) -> Bool[np.ndarray, "n s s"]:
+    """Cells that every shortest way crosses, both ends included.
+
+    Args:
+        away: steps from where the ways begin.
+        back: steps from where they end.
+        goal: where they end.
+    """
+    rows = np.arange(len(away))
+    shortest = away[rows, goal[:, 0], goal[:, 1]][:, None, None]
+    way = (away >= 0) & (back >= 0) & (away + back == shortest)
+    at = np.where(way, away, 0) + (int(away.max(initial=0)) + 1) * rows[:, None, None]
+    ways = np.bincount(at[way], minlength=int(at.max(initial=0)) + 1)
+    return way & (ways[at] == 1)
 
 
 def through(steps: np.ndarray) -> np.ndarray:
