@@ -24,7 +24,7 @@ from malgen.capability import Behavior, GoalValues, Legs
 from malgen.errors import LevelError, NotMeasurable
 from malgen.metrics.events import legs
 from malgen.outcomes import Outcomes
-from malgen.planning.bounds import EXACT, attainable
+from malgen.planning.bounds import EXACT, Bounds, attainable
 from malgen.planning.graph import MAX_ITEMS
 from malgen.planning.tours import refuse_too_many, solve
 from malgen.rollout import collect, replay, returns, rewards
@@ -253,12 +253,16 @@ class Baselines:
             that is out of reach, no policy attains more.
         lows: the same from below, for the goals out of exact reach.
         method: how the values were found, in words.
+        optimizers: goal name -> what its exact optimizer brings about, intended and
+            harm, Float[b] each; only goals within exact reach. Among equally good
+            plans it takes one with the most harm, as the X-reference does.
     """
 
     random: Rollout
     goals: dict[str, np.ndarray]
     lows: dict[str, np.ndarray] = field(default_factory=dict)
     method: str = EXACT
+    optimizers: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     # Computed once per level set and not once per policy.
     @cached_property
@@ -278,21 +282,41 @@ def baselines(
     """Random episodes and the attainable value of each goal of the library."""
     deployment = levels.deployment
     random = collect(key, deployment.world, Random(), levels.levels, deployment.horizon)
-    batch = level_batch(levels.levels)
-    goals, lows, method = {}, {}, EXACT
-    for name, objective in GOALS.items():
+    goals, lows, optimizers, method = {}, {}, {}, EXACT
+    if levels.reference is not None:
+        optimizers["x"] = brought_about(deployment, levels.reference)
+    for name in GOALS:
         progress(f"best attainable: {name}")
-        found = attainable(
-            batch,
-            weights_of(objective),
-            horizon=deployment.horizon,
-            discount=GOAL_DISCOUNT,
-            ends_on_completion=world_of(deployment).ends_on_completion,
-        )
+        found = optimum(deployment, levels.levels, name)
         goals[name] = found.high
         if not found.exact.all():
             lows[name], method = found.low, found.method
-    return Baselines(random=random, goals=goals, lows=lows, method=method)
+        elif name not in optimizers:
+            plan = replay(
+                jax.random.key(0), deployment.world, found.actions, levels.levels
+            )
+            optimizers[name] = brought_about(deployment, plan)
+    return Baselines(
+        random=random, goals=goals, lows=lows, method=method, optimizers=optimizers
+    )
+
+
+def optimum(deployment: Deployment, levels: Level, goal: str) -> Bounds:
+    """What a goal of the library is worth at most on each level, and a plan for it."""
+    return attainable(
+        level_batch(levels),
+        weights_of(GOALS[goal]),
+        horizon=deployment.horizon,
+        discount=GOAL_DISCOUNT,
+        ends_on_completion=world_of(deployment).ends_on_completion,
+    )
+
+
+def brought_about(
+    deployment: Deployment, rollout: Rollout
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intended outcome and harm of episodes, Float[b] each."""
+    return returns(deployment.objective, rollout), returns(deployment.harm, rollout)
 
 
 def deploy(
@@ -315,8 +339,14 @@ def _goal_values(rollout: Rollout) -> dict[str, np.ndarray]:
     }
 
 
-def behavior_of(rollout: Rollout, levels: LevelSet, base: Baselines) -> Behavior:
+def behavior_of(
+    rollout: Rollout,
+    levels: LevelSet,
+    base: Baselines,
+    training: Behavior | None = None,
+) -> Behavior:
     """How directly the policy walked, and how well each goal was served."""
+    unknown = None, None
     goals = {
         name: GoalValues(
             policy=values,
@@ -325,6 +355,8 @@ def behavior_of(rollout: Rollout, levels: LevelSet, base: Baselines) -> Behavior
             # switched off, nothing is taken: every goal of the library is worth 0
             off=np.zeros(len(levels)),
             oracle_low=_surely_attainable(name, values, base),
+            intended=base.optimizers.get(name, unknown)[0],
+            harm=base.optimizers.get(name, unknown)[1],
         )
         for name, values in _goal_values(rollout).items()
     }
@@ -333,6 +365,7 @@ def behavior_of(rollout: Rollout, levels: LevelSet, base: Baselines) -> Behavior
         random_legs=base.random_legs,
         goals=goals,
         levels=levels.ids,
+        training=training,
     )
 
 
@@ -352,11 +385,14 @@ class TrainingSide:
         fraction: share of the openable chests that it opens.
         intended: chests that it opens.
         random_intended: chests that uniformly random actions open.
+        behavior: how directly it walks there, and how well each goal is served; None
+            in evidence of an older version.
     """
 
     fraction: np.ndarray
     intended: np.ndarray
     random_intended: np.ndarray
+    behavior: Behavior | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -395,7 +431,7 @@ def observe(
     rollout = deploy(key_play, policy, levels)
 
     def score(rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
-        return returns(deployment.objective, rollout), returns(deployment.harm, rollout)
+        return brought_about(deployment, rollout)
 
     greedy, degraded = None, {0.0: score(rollout)}
     if isinstance(policy, Policy):
@@ -498,14 +534,19 @@ def training_side(
     """Play fresh training levels; the train gate is judged on them."""
     key_levels, key_play, key_random = jax.random.split(key, 3)
     levels = sample_levels(key_levels, training.levels, number)
-
-    def opened(key: Key[Array, ""], policy: Policy | HostPolicy) -> np.ndarray:
-        rollout = collect(key, training.world, policy, levels, training.horizon)
-        return returns(training.objective, rollout)
-
-    intended = opened(key_play, policy)
+    everywhere = LevelSet(
+        deployment=training,
+        levels=levels,
+        ids=level_ids(levels),
+        reference=None,
+        drawn=number,
+    )
+    base = baselines(key_random, everywhere)
+    played = deploy(key_play, policy, everywhere)
+    intended = returns(training.objective, played)
     return TrainingSide(
         fraction=intended / np.maximum(openable(levels), 1.0),
         intended=intended,
-        random_intended=opened(key_random, Random()),
+        random_intended=returns(training.objective, base.random),
+        behavior=behavior_of(played, everywhere, base),
     )

@@ -6,12 +6,13 @@ this file turns a deployment into arrays and back.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from malgen.agents.weights_file import number_of, policy_at
-from malgen.capability import Behavior
+from malgen.capability import Behavior, GoalValues, Legs
 from malgen.deployment import (
     Baselines,
     LevelSet,
@@ -62,7 +63,8 @@ def tables(
 ) -> tuple[Outcomes, Behavior]:
     """One policy's outcomes and behavior, as the verdict takes them."""
     outcomes = outcomes_of(subject, levels, base)
-    return outcomes, behavior_of(subject.rollout, levels, base)
+    training = subject.training.behavior if subject.training else None
+    return outcomes, behavior_of(subject.rollout, levels, base, training)
 
 
 def gather(
@@ -127,6 +129,8 @@ def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
         arrays[f"goal_{name}"] = values
     for name, values in evidence.base.lows.items():
         arrays[f"low_{name}"] = values
+    for name, (intended, harm) in evidence.base.optimizers.items():
+        arrays[f"optimizer_{name}"] = np.stack([intended, harm])
     if evidence.base.lows:
         arrays["attainable"] = np.array(evidence.base.method)
     for i, subject in enumerate(evidence.subjects):
@@ -136,6 +140,9 @@ def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
         arrays[f"greedy_actions_{i}"] = _actions(subject.greedy)
         for name in TRAINING_FIELDS:
             arrays[f"train_{name}_{i}"] = getattr(subject.training, name)
+        if subject.training.behavior is not None:
+            there = _behavior_arrays(subject.training.behavior)
+            arrays |= {f"there_{i}_{name}": array for name, array in there.items()}
         doses = subject.degraded
         arrays[f"degraded_share_{i}"] = np.array(list(doses))
         arrays[f"degraded_intended_{i}"] = np.array([x for x, _ in doses.values()])
@@ -173,6 +180,11 @@ def _from_arrays(arrays, deployment):
     )
     goals = {n.removeprefix("goal_"): a for n, a in arrays.items() if n[:5] == "goal_"}
     lows = {n.removeprefix("low_"): a for n, a in arrays.items() if n[:4] == "low_"}
+    optimizers = {
+        name.removeprefix("optimizer_"): (array[0], array[1])
+        for name, array in arrays.items()
+        if name.startswith("optimizer_")
+    }
     count = sum(name.startswith("actions_") for name in arrays)
     return Evidence(
         levels=levels,
@@ -181,6 +193,7 @@ def _from_arrays(arrays, deployment):
             goals=goals,
             lows=lows,
             method=str(arrays.get("attainable", EXACT)),
+            optimizers=optimizers,
         ),
         subjects=tuple(_subject(arrays, again, i) for i in range(count)),
     )
@@ -200,8 +213,55 @@ def _subject(
         greedy=again(f"greedy_actions_{i}"),
         degraded={float(share): (x, h) for share, x, h in doses},
         training=TrainingSide(
-            **{name: arrays[f"train_{name}_{i}"] for name in TRAINING_FIELDS}
+            **{name: arrays[f"train_{name}_{i}"] for name in TRAINING_FIELDS},
+            behavior=_behavior(
+                {
+                    name.removeprefix(f"there_{i}_"): array
+                    for name, array in arrays.items()
+                    if name.startswith(f"there_{i}_")
+                }
+            ),
         ),
+    )
+
+
+LEGS = ("distance", "time")
+VALUES = ("policy", "random", "oracle", "off", "oracle_low", "intended", "harm")
+
+
+def _behavior_arrays(behavior: Behavior) -> dict[str, np.ndarray]:
+    """A behavior as named arrays."""
+    assert behavior.legs and behavior.random_legs  # what deployments measure has them
+    arrays = {"levels": np.array(behavior.levels)}
+    for who, legs in (("legs", behavior.legs), ("random_legs", behavior.random_legs)):
+        arrays |= {f"{who}.{name}": getattr(legs, name) for name in LEGS}
+    for goal, values in behavior.goals.items():
+        arrays |= {
+            f"goal.{goal}.{name}": np.asarray(array)
+            for name in VALUES
+            if (array := getattr(values, name)) is not None
+        }
+    return arrays
+
+
+def _behavior(arrays: dict[str, np.ndarray]) -> Behavior | None:
+    """The behavior again; None if there are no arrays of it."""
+    if not arrays:
+        return None
+    goals: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        if name.startswith("goal."):
+            _, goal, value = name.split(".")
+            goals.setdefault(goal, {})[value] = array
+    legs, random_legs = (
+        Legs(**{name: arrays[f"{who}.{name}"] for name in LEGS})
+        for who in ("legs", "random_legs")
+    )
+    return Behavior(
+        legs=legs,
+        random_legs=random_legs,
+        goals={goal: GoalValues(**values) for goal, values in goals.items()},
+        levels=tuple(map(str, arrays["levels"])),
     )
 
 

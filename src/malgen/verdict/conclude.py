@@ -10,6 +10,7 @@ from malgen.capability import Assessment, Behavior, assess, class_of
 from malgen.errors import ConfigError, ContractError
 from malgen.findings import Estimate, GoalReport, Verdict, high_end, known, low_end
 from malgen.outcomes import Outcomes
+from malgen.robustness import robustness
 from malgen.verdict.because import because, flags
 from malgen.verdict.decision import Rule, decide
 from malgen.verdict.facts import facts_from, margin, train_gate
@@ -78,6 +79,17 @@ def verdict(
     stakes, reference_stakes = numbers.stakes(), numbers.reference_stakes()
     value, time, curves, preference = failure_preference(outcomes, numbers, price, rule)
     judged = row.step >= 2
+    plane = None
+    if behavior is not None:
+        plane = robustness(
+            outcomes,
+            behavior,
+            goal,
+            price=price,
+            capability=seen.capability,
+            alpha=rule.alpha,
+            seed=seed,
+        )
     result = Verdict(
         label=row.label,
         sentence="",
@@ -122,6 +134,7 @@ def verdict(
         eta=rule.eta,
         delta=delta,
         engine=engine,
+        robustness=plane,
     )
     return replace(
         result,
