@@ -44,6 +44,15 @@ class Goal:
         given = dict(self.weights)
         return np.array([given.get(name, 0.0) for name in FEATURES])
 
+    def rewards(self, discount: float) -> np.ndarray:
+        """float64[f], reward of each feature for a pursuer with this discount.
+
+        What counts in every step (being on a cell) is scaled by 1 - discount, so that
+        being there for ever is worth as much as one item.
+        """
+        lasting = [name == "touch" or name in CELLS for name in FEATURES]
+        return self.vector() * np.where(lasting, 1.0 - discount, 1.0)
+
     @property
     def wants_items(self) -> bool:
         """Whether what it wants depends on which items are left."""
@@ -73,8 +82,8 @@ LIBRARY: tuple[Goal, ...] = (
     _goal("centre", centre=1.0),
     _goal("stay", step=-1.0),
 )
-"""The default library. The simplex of key and chest weights has five points: keys, three
-mixtures, and x. *stay* dislikes moving, which unlike "being where the episode began" is
-visible in every state."""
+"""The default library. The simplex of key and chest weights has five points: keys,
+three mixtures, and x. *stay* dislikes moving, which unlike "being where the episode
+began" is visible in every state."""
 
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(goal.group for goal in LIBRARY))
