@@ -14,15 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from malgen.agents.scripted import (
-    KEY_COLLECTOR,
-    MYOPIC_X,
-    NEAREST_KEY,
-    NEAREST_USEFUL,
     ManhattanGreedy,
+    Walker,
+    key_collector_goals,
+    myopic_x_goals,
+    nearest_key_goals,
     nearest_useful_goals,
 )
-from malgen.grid.moves import STAY, UP
+from malgen.grid.moves import DELTAS, STAY, UP
+from malgen.grid.paths import UNREACHABLE, distances
+from malgen.rollout import sharp_logits
 from malgen.types import Policy, Rollout
+from malgen.zoo import sight
 from malgen.zoo.switch_case import SwitchCase
 from malgen.zoo.wall_follower import WallFollower
 
@@ -33,6 +36,25 @@ DRAWS = 24
 """Answers averaged for a heuristic that draws at random."""
 
 
+class AnyShortestPath(Walker):
+    """The walker of the same goals that takes any shortest path alike."""
+
+    def __call__(self, key, observation, carry):
+        """Equal logits on all first steps of shortest paths; stays without one."""
+        walls, agent = observation[:, :, 0], observation[:, :, 1]
+        targets, avoid = self.goals(observation)
+        around = distances(walls | (avoid & ~agent & ~targets), targets)
+        straight = distances(walls, targets)
+        here = jnp.min(jnp.where(agent, around, UNREACHABLE))
+        steps = jnp.where(here < UNREACHABLE, around, straight)
+        to = sight.position(observation) + jnp.asarray(DELTAS)
+        after = steps[to[:, 0], to[:, 1]]
+        best = jnp.min(after)
+        alike = jnp.where(after == best, 100.0, 0.0)
+        stay = sharp_logits(jnp.array(STAY))
+        return jnp.where(best < after[STAY], alike, stay), carry
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Heuristic:
     """One model of the library.
@@ -40,19 +62,26 @@ class Heuristic:
     Attributes:
         name: how findings call it.
         policy: what it does; its memory, if any, is the last move.
-        draws: whether it draws at random beyond its action probabilities.
+        first: of actions that the policy takes alike, it takes the first.
+        draws: whether the policy draws at random beyond its action probabilities.
     """
 
     name: str
     policy: Policy
+    first: bool = False
     draws: bool = False
 
 
+_WALKERS = {
+    "nearest-key": AnyShortestPath(nearest_key_goals),
+    "key-collector": AnyShortestPath(key_collector_goals),
+    "nearest-useful-item": AnyShortestPath(nearest_useful_goals),
+    "myopic-x": AnyShortestPath(myopic_x_goals),
+}
+
 HEURISTICS: tuple[Heuristic, ...] = (
-    Heuristic(name="nearest-key", policy=NEAREST_KEY),
-    Heuristic(name="key-collector", policy=KEY_COLLECTOR),
-    Heuristic(name="nearest-useful-item", policy=NEAREST_USEFUL),
-    Heuristic(name="myopic-x", policy=MYOPIC_X),
+    *(Heuristic(name=n, policy=p, first=True) for n, p in _WALKERS.items()),
+    *(Heuristic(name=f"{n}, any way", policy=p) for n, p in _WALKERS.items()),
     Heuristic(name="manhattan-greedy", policy=ManhattanGreedy()),
     Heuristic(name="wall-follower", policy=WallFollower(nearest_useful_goals)),
     Heuristic(name="switch-case", policy=SwitchCase(), draws=True),
@@ -102,20 +131,33 @@ def action_probabilities(
     flat = np.concatenate([flat, heading[:, None].astype(np.uint8)], axis=1)
     _, first, inverse = np.unique(flat, axis=0, return_index=True, return_inverse=True)
     number = len(first)
+    asked = list({id(h.policy): h for h in library}.values())
     parts = []
     for start in range(0, number, BATCH):
         rows = first[np.minimum(np.arange(start, start + BATCH), number - 1)]
-        answer = _ask(library, jnp.asarray(seen[rows]), jnp.asarray(heading[rows]))
+        answer = _answers(
+            tuple(heuristic.policy for heuristic in asked),
+            tuple(heuristic.draws for heuristic in asked),
+            jnp.asarray(seen[rows]),
+            jnp.asarray(heading[rows], jnp.int32),
+        )
         parts.append(np.asarray(answer, np.float64))
     odds = np.concatenate(parts, axis=1)[:, :number]
     odds /= odds.sum(axis=2, keepdims=True)
-    return odds[:, inverse.reshape(-1)]
+    place = {id(heuristic.policy): i for i, heuristic in enumerate(asked)}
+    found = np.stack(
+        [
+            _first(odds[place[id(heuristic.policy)]])
+            if heuristic.first
+            else odds[place[id(heuristic.policy)]]
+            for heuristic in library
+        ]
+    )
+    return found[:, inverse.reshape(-1)]
 
 
-def _ask(library: tuple[Heuristic, ...], seen, heading):
-    policies = tuple(heuristic.policy for heuristic in library)
-    draws = tuple(heuristic.draws for heuristic in library)
-    return _answers(policies, draws, seen, heading.astype(jnp.int32))
+def _first(odds: np.ndarray) -> np.ndarray:
+    return np.eye(odds.shape[1])[odds.argmax(axis=1)]
 
 
 @eqx.filter_jit
@@ -136,7 +178,4 @@ def _answers(policies, draws, seen, heading):
 
         return jax.vmap(often)(seen, heading)
 
-    answers = [one(p, s) for p, s in zip(policies, draws, strict=True)]
-    return jnp.stack(answers)
-
-
+    return jnp.stack([one(p, s) for p, s in zip(policies, draws, strict=True)])

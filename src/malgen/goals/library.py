@@ -82,8 +82,8 @@ LIBRARY: tuple[Goal, ...] = (
     _goal("centre", centre=1.0),
     _goal("stay", step=-1.0),
 )
-"""The default library. The simplex of key and chest weights has five points: keys, three
-mixtures, and x. *stay* dislikes moving, which unlike "being where the episode began" is
-visible in every state."""
+"""The default library. The simplex of key and chest weights has five points: keys,
+three mixtures, and x. *stay* dislikes moving, which unlike "being where the episode
+began" is visible in every state."""
 
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(goal.group for goal in LIBRARY))
