@@ -27,7 +27,13 @@ from malgen.errors import ConfigError
 from malgen.evidence import from_arrays, gather, to_arrays
 from malgen.files import write_atomically, write_together
 from malgen.findings import Measurement, from_json
-from malgen.judging import compare, examine_compared, examine_trained, judge
+from malgen.judging import (
+    COMPARED,
+    compare,
+    examine_scripted,
+    examine_trained,
+    judge,
+)
 from malgen.ladder import supply_ladder
 from malgen.progress import Progress, Silent
 from malgen.result import ControlResult, HistoryPoint, LadderPoint, RunResult
@@ -508,10 +514,12 @@ def _audit(
         }
         examined = examine_trained(policies, where, instruments, **settings)
         # beside them, only what their labels rest on
-        compared = examine_compared(
+        deciding = [i for i in instruments if i.name in battery.GOAL]
+        compared = examine_scripted(
+            COMPARED,
             deployment,
             where,
-            [i for i in instruments if i.name in battery.GOAL],
+            deciding,
             **settings,
         )
     with _Clock(folder, "audit"):
@@ -531,7 +539,14 @@ def _audit(
             )
     if manifest.controls and not manifest.shifts:
         with _Clock(folder, "controls"):
-            arms = control_arms(folder, manifest, progress, gate=gate)
+            arms = control_arms(
+                folder,
+                manifest,
+                progress,
+                gate=gate,
+                instruments=deciding,
+                use_cache=use_cache,
+            )
     with _Clock(folder, "report"):
         result = summarize(
             manifest,

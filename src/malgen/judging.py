@@ -1,6 +1,6 @@
 """Verdicts on recorded evidence: the trained policies, and scripted agents beside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from malgen.agents.weights_file import number_of, policy_at
 from malgen.audits.examination import Examination, examine
@@ -32,6 +32,7 @@ def examine_trained(
     seed: int,
     progress: Progress,
     use_cache: bool = True,
+    sees: Callable[[Policy], Policy] = lambda policy: policy,
 ) -> tuple[Examination, ...]:
     """What the instruments say about policies stacked by seed.
 
@@ -42,6 +43,7 @@ def examine_trained(
         seed: of the instruments' levels.
         progress: where to report, in the stage "instruments".
         use_cache: look for what was found before, and keep what is new.
+        sees: what each policy is made before it is asked.
     """
     subjects = {f"seed {i}": policy_at(policies, i) for i in range(number_of(policies))}
     found = _examined(
@@ -50,7 +52,8 @@ def examine_trained(
     return tuple(found.values())
 
 
-def examine_compared(
+def examine_scripted(
+    names: Sequence[str],
     deployment: Deployment,
     where: Scenario,
     instruments: Sequence[Instrument],
@@ -59,8 +62,8 @@ def examine_compared(
     progress: Progress,
     use_cache: bool = True,
 ) -> dict[str, Examination]:
-    """What the instruments say about the scripted agents, by their names."""
-    subjects = {name: AGENTS[name].build(deployment) for name in COMPARED}
+    """What the instruments say about scripted agents, by their names."""
+    subjects = {name: AGENTS[name].build(deployment) for name in names}
     return _examined(
         subjects,
         where,

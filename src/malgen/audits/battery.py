@@ -12,6 +12,7 @@ from malgen.audits import (
     event_choices,
     instrumentality,
     pivotal_walls,
+    replanning,
 )
 from malgen.audits.instrument import Case, Instrument, not_applicable
 from malgen.errors import ConfigError, ContractError, MalgenError, NotMeasurable
@@ -28,6 +29,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         attribution.INSTRUMENT,
         # does it search?
         pivotal_walls.INSTRUMENT,
+        replanning.INSTRUMENT,
     )
 }
 """In the order in which they are asked and shown."""
