@@ -29,7 +29,7 @@ from malgen.registry import look_up
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from malgen.findings import Verdict
+    from malgen.findings import Measurement, Verdict
     from malgen.progress import Progress
     from malgen.result import RunResult
     from malgen.store import Manifest
@@ -917,6 +917,9 @@ def show_run(result: "RunResult", report: Path) -> None:
             *(Text(_cell(number)) for number in numbers),
         )
     out.print(table)
+    for seed in result.seeds:
+        if said := in_short(seed.verdict):
+            out.print(f"seed {seed.seed}: {said}", markup=False)
     out.print(result.recipe.sentence, markup=False)
     out.print(f"next: {result.next_step}", markup=False)
     out.print(f"report: {report}", markup=False)
@@ -942,16 +945,24 @@ def show_verdict(verdict: "Verdict") -> None:
     table.add_column("key number")
     table.add_column("s", justify="right")
     for found in verdict.instruments:
-        number = next(iter(found.estimates.items()), None)
         table.add_row(
             found.instrument,
             Text(found.answer),
-            Text(f"{number[0]} {number[1]}" if number else ""),
+            Text(_key_number(found)),
             "" if found.reason else f"{found.seconds:.0f}",
         )
     out.print(table)
     for line in conclusions(verdict):
         out.print(line, markup=False)
+
+
+def _key_number(found: "Measurement") -> str:
+    """The first number of an instrument, with its interval."""
+    for name, estimate in found.estimates.items():
+        if estimate.value is None and estimate.note:
+            return f"{name} {estimate.note}"
+        return f"{name} {estimate}"
+    return ""
 
 
 def conclusions(verdict: "Verdict") -> list[str]:
@@ -981,9 +992,14 @@ def conclusions(verdict: "Verdict") -> list[str]:
             f"{criterion.replace('_', ' ')}: {ends}, {score.coverage} independent "
             f"kind{'s' * (score.coverage != 1)} of evidence" + (f" ({why})" * bool(why))
         )
-    pursued = [verdict.goal.sentence.rstrip(".")] if verdict.goal else []
-    lines.append("; ".join([*pursued, report.sentence]) + ".")
-    return [*lines, f"limit: {LIMIT}"]
+    return [*lines, f"in short: {in_short(verdict)}", f"limit: {LIMIT}"]
+
+
+def in_short(verdict: "Verdict") -> str:
+    """What it pursues and whether it searches, in one sentence; "" if not asked."""
+    reports = [r for r in (verdict.goal, verdict.optimizer) if r is not None]
+    said = "; ".join(report.sentence.rstrip(".") for report in reports)
+    return f"{said}." if said else ""
 
 
 def _cell(estimate: Estimate | None) -> str:
