@@ -131,11 +131,10 @@ class Answers:
     def depths(self) -> np.ndarray:
         """Where isotonic regression crosses one half: float[r], cells.
 
-        At most the largest distance asked; that value means "not reached".
+        At most ``ceiling``, which stands for "not crossed so far".
         """
-        return np.array(
-            [_crossing(t, c) for t, c in zip(self.totals, self.counts, strict=True)]
-        )
+        found = [_crossing(t, c) for t, c in zip(self.totals, self.counts, strict=True)]
+        return np.minimum(found, self.ceiling)
 
     def psychometric(self) -> tuple[np.ndarray, np.ndarray]:
         """Least-squares fits: half-height distance and height, float[r] each.
@@ -155,12 +154,13 @@ class Answers:
 
     @property
     def ceiling(self) -> int:
-        """The largest distance asked."""
-        return int(self.distance.max(initial=0))
+        """The largest distance of which something can be said: enough pairs beyond."""
+        farthest = np.sort(self.distance)[::-1]
+        return int(farthest[min(FEWEST, len(farthest)) - 1]) if len(farthest) else 0
 
     def depth(self) -> Estimate:
         """``depths`` with its interval; no value where one half is not crossed."""
-        return self._depth(self.depths(), self.ceiling, "isotonic regression")
+        return self._depth(self.depths(), "isotonic regression")
 
     def psychometric_depth(self) -> Estimate:
         """Half-height distance of the psychometric fit; none if there is no height."""
@@ -174,9 +174,10 @@ class Answers:
                 levels=len(np.unique(self.level)),
                 note="it does not follow at any distance",
             )
-        return self._depth(halves, self.ceiling, "psychometric fit with lapses")
+        return self._depth(halves, "psychometric fit with lapses")
 
-    def _depth(self, depths: np.ndarray, ceiling: int, how: str) -> Estimate:
+    def _depth(self, depths: np.ndarray, how: str) -> Estimate:
+        ceiling = self.ceiling
         low, high = np.quantile(depths[1:], [_ALPHA / 2, 1 - _ALPHA / 2])
         beyond = depths[0] >= ceiling
         return Estimate(
@@ -186,7 +187,9 @@ class Answers:
             unit="cells",
             levels=len(np.unique(self.level)),
             method=f"{how}, percentile bootstrap over levels",
-            note=f"at least {ceiling}, the farthest asked" if beyond else "",
+            note=f"at least {ceiling}, the farthest that can be told here"
+            if beyond
+            else "",
         )
 
 
@@ -201,7 +204,7 @@ def _crossing(totals: np.ndarray, counts: np.ndarray) -> float:
     ).x
     under = np.flatnonzero(heights < 0.5)
     if len(under) == 0:
-        return float(at[-1])
+        return np.inf
     if under[0] == 0:
         # not even the nearest cell: goes to 0 with the height
         return float(2 * at[0] * max(heights[0], 0.0))

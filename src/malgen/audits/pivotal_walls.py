@@ -286,7 +286,7 @@ def _measured(case: Case, follow: dict, spurious: dict) -> Measurement:
         estimates=estimates,
         series=series,
         facts={
-            "farthest asked": str(main.ceiling),
+            "farthest distance": f"{main.ceiling} cells",
             "form": "goal-neutral" if spurious else "own goal",
         },
         draws={n: tuple(map(float, d[1 : DRAWS + 1])) for n, d in draws.items()},

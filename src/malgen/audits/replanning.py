@@ -32,15 +32,16 @@ from malgen.audits.toggles import (
     joined,
     one_cell,
     place_items,
+    steps_between,
     through,
     toggled,
 )
 from malgen.findings import Estimate, Measurement
-from malgen.stats.intervals import LevelBootstrap
+from malgen.stats.intervals import mean_ci
 from malgen.streams import stream
 
 KINDS = ("blocks", "braided")
-LEVELS = 192
+LEVELS = 256
 _FULL = 8
 DETOUR = (2, 12)
 PATIENCE = 30
@@ -159,9 +160,7 @@ def _best(rng, walls, where, here, key, chest, before, steps, same=False) -> _Pi
     cell = np.stack([row, column], 1)
     changed = toggled(walls[level], cell)
     after = first_moves(changed, here[level], key[level], chest[level])
-    now = distance_maps(changed, key[level])[
-        np.arange(len(level)), here[level, 0], here[level, 1]
-    ]
+    now = steps_between(changed, key[level], here[level][None])[0]
     more = np.abs(now - steps[level])
     good = after.any(1)
     good &= more == 0 if same else (more >= DETOUR[0]) & (more <= DETOUR[1])
@@ -209,13 +208,8 @@ def _measure(case: Case, say: Say) -> Measurement:
         name: walk(key, case.policy, level, longest, change.walls, when)
         for name, change in possible.items()
     }
-    excess = {
-        name: _excess(runs[name], change, when) for name, change in possible.items()
-    }
-    return replace(
-        _measured(case, levels, when, here, possible, runs, excess, paired, under_way),
-        seconds=perf_counter() - began,
-    )
+    measured = _measured(case, levels, when, possible, runs, paired)
+    return replace(measured, seconds=perf_counter() - began)
 
 
 def _excess(run: Walk, change: Change, when: np.ndarray) -> np.ndarray:
@@ -244,9 +238,17 @@ def _turned(run: Walk, change: Change, old: Toggles, when: np.ndarray) -> np.nda
 
 
 def _measured(
-    case, levels, when, here, possible, runs, excess, paired, under_way
+    case: Case,
+    levels: Toggles,
+    when: np.ndarray,
+    possible: dict[str, Change],
+    runs: dict[str, Walk],
+    paired: np.ndarray,
 ) -> Measurement:
     wall, shortcut = possible["wall"], possible["shortcut"]
+    excess = {
+        name: _excess(runs[name], change, when) for name, change in possible.items()
+    }
     number = int(paired.sum())
     if number < FEWEST:
         return not_applicable(
@@ -264,27 +266,28 @@ def _measured(
     chance = _turned(runs["control"], wall, levels, when).astype(float)
     sharp = paired & wall.turns
     open_way = paired & shortcut.good
+    # name -> values, levels that count, least possible value, unit
+    most = float(PATIENCE)
     columns = {
-        "excess after a wall": (excess["wall"], paired),
-        "excess after a control wall": (excess["control"], paired),
-        "excess": (excess["wall"] - excess["control"], paired),
+        "excess after a wall": (excess["wall"], paired, 0.0, "steps"),
+        "excess after a control wall": (excess["control"], paired, 0.0, "steps"),
+        "excess": (excess["wall"] - excess["control"], paired, -most, "steps"),
         "excess after a shortcut": (
             excess["shortcut"] - excess["control"],
             open_way,
+            -most,
+            "steps",
         ),
-        "re-routed": (turned, sharp),
-        "re-routed over control": (turned - chance, sharp),
+        "re-routed": (turned, sharp, 0.0, "probability"),
+        "re-routed over control": (turned - chance, sharp, -1.0, "probability"),
     }
     estimates, draws, caveats = {}, {}, []
-    for name, (value, rows) in columns.items():
+    for name, (value, rows, least, unit) in columns.items():
         if rows.sum() < FEWEST:
             caveats.append(f"{name}: {rows.sum()} levels; {FEWEST} are needed.")
             continue
-        routed = name.startswith("re-routed")
-        bounds = (-1.0, 1.0) if routed else (-2.0 * PATIENCE, 2.0 * PATIENCE)
-        estimates[name] = _estimate(
-            value[rows], bounds, "probability" if routed else "steps", case.seed
-        )
+        bounds = (least, 1.0 if unit == "probability" else most)
+        estimates[name] = _estimate(value[rows], bounds, unit, case.seed)
         if name in ("excess", "re-routed over control"):
             draws[name] = _draws(value, rows, case.seed)
     estimates["arrived"] = _estimate(
@@ -308,9 +311,10 @@ def _measured(
     )
 
 
-def _estimate(value: np.ndarray, bounds, unit: str, seed: int) -> Estimate:
-    boot = LevelBootstrap.of(value[:, None], seed=seed)
-    low, high, method = boot.mean_ci(np.ones(1), *bounds, 0.05)
+def _estimate(
+    value: np.ndarray, bounds: tuple[float, float], unit: str, seed: int
+) -> Estimate:
+    low, high, method = mean_ci(value, *bounds, 0.05, seed=seed)
     return Estimate(
         value=float(value.mean()),
         low=float(low),
