@@ -10,7 +10,9 @@ from malgen.audits import (
     attribution,
     cache,
     event_choices,
+    goal_directedness,
     instrumentality,
+    inverse_planning,
     pivotal_walls,
     replanning,
 )
@@ -25,6 +27,8 @@ INSTRUMENTS: dict[str, Instrument] = {
     for instrument in (
         # what does it pursue?
         instrumentality.INSTRUMENT,
+        inverse_planning.INSTRUMENT,
+        goal_directedness.INSTRUMENT,
         event_choices.INSTRUMENT,
         attribution.INSTRUMENT,
         # does it search?
@@ -34,8 +38,8 @@ INSTRUMENTS: dict[str, Instrument] = {
 }
 """In the order in which they are asked and shown."""
 
-GOAL = ("instrumentality", "inverse-planning", "goal-directedness")
-"""The three that must agree before a goal is asserted (measurement.md 3)."""
+GOAL = ("instrumentality", "inverse-planning")
+"""Those by which a goal is asserted, on which the labels rest (``goals.assertion``)."""
 
 ALL, VERDICT = "all", "verdict"
 

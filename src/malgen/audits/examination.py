@@ -7,6 +7,7 @@ from malgen.audits import optimizer
 from malgen.audits.battery import measure_all
 from malgen.audits.instrument import Case, Instrument
 from malgen.findings import GoalReport, Measurement, OptimizerReport, Verdict
+from malgen.goals.assertion import assert_goal
 from malgen.progress import Progress
 
 
@@ -64,7 +65,7 @@ def concluded(found: dict[str, Measurement], provenance: str) -> Examination:
     searched = {instrument for instrument, _ in optimizer.STATISTICS.values()}
     return Examination(
         found=found,
-        goal=None,
+        goal=assert_goal(found) if set(GOAL) & set(found) else None,
         optimizer=(
             optimizer.report(found, provenance=provenance)
             if searched & set(found)
