@@ -29,6 +29,7 @@ QUESTION = "Which goal explains best what it does, and does any goal?"
 SOURCE = "measurement.md 3.2; Orseau, McGregor McGill & Legg 2018, Agents and Devices"
 
 NO_EVIDENCE = "no goal evidence"
+SUPPORT = 2.0  # nats: half of the chi-square quantile of a 95% interval, rounded up
 
 
 def observe(case: Case) -> tuple[Battery, Steps]:
@@ -118,8 +119,8 @@ def _answer(found: Inference, likely: str, goal: str) -> str:
     bits = found.bits_per_choice
     if found.no_evidence:
         return (
-            f"{NO_EVIDENCE}: even the best goal ({goal}) saves only {bits:.2f} bits per "
-            f"step over uniform choices (below {LEAST_BITS})"
+            f"{NO_EVIDENCE}: even the best goal ({goal}) saves only {bits:.2f} bits "
+            f"per step over uniform choices (below {LEAST_BITS})"
         )
     explained = "" if found.explained is None else f" of {found.explained:.0%}"
     if likely in (DEVICE, UNIFORM):
@@ -162,26 +163,34 @@ def _ratio(top, bottom, unit: str, note: str) -> Estimate:
 
 
 def _beta(found: Inference) -> Estimate:
-    """Temperature of the best goal: the peak of its likelihood, between grid points."""
+    """Temperature of the best goal: the peak of its likelihood, between grid points.
+
+    An end is missing where the likelihood does not fall by ``SUPPORT`` nats up to the
+    end of the grid: a pursuer that is sure of everything has no finite temperature.
+    """
     fits = found.fits
-    shape = (len(BETAS), len(DISCOUNTS) * len(LAPSES))
-    mine = fits.log_likelihood[:, found.best].reshape(len(fits.choices), *shape)
-    everything = fits.resamples.astype(float)
+    levels = len(fits.choices)
+    others = len(DISCOUNTS) * len(LAPSES)
+    mine = fits.log_likelihood[:, found.best].reshape(levels, len(BETAS), others)
+    logs = np.log(BETAS)
 
     def estimate(counts: np.ndarray) -> float:
         total = np.tensordot(counts, mine, 1)
-        other = int(total.max(0).argmax())
-        return float(np.exp(peak(total[:, other], np.log(BETAS))))
+        return max((peak(row, logs) for row in total.T), key=lambda p: p[1])[0]
 
-    low, high = np.quantile([estimate(c) for c in everything], [0.025, 0.975])
+    draws = [estimate(counts) for counts in fits.resamples.astype(float)]
+    low, high = np.exp(np.quantile(draws, [0.025, 0.975]))
+    profile = mine.sum(0).max(1)
+    supported = profile > profile.max() - SUPPORT
     return Estimate(
-        value=estimate(np.ones(len(fits.choices))),
-        low=float(low),
-        high=float(high),
+        value=float(np.exp(estimate(np.ones(levels)))),
+        low=None if supported[0] else float(low),
+        high=None if supported[-1] else float(high),
         unit="1 / item",
-        levels=len(fits.choices),
+        levels=levels,
         method="percentile bootstrap over levels",
-        note="inverse temperature of the best goal; an end of the grid means beyond it",
+        note="inverse temperature of the best goal; unbounded where the choices do not "
+        "tell it from the end of the grid",
     )
 
 

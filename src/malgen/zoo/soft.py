@@ -123,7 +123,7 @@ def card_of(goal: Goal) -> Card:
     return Card(
         family="soft-rational",
         goal=goal.group,
-        process="draws actions from a table of soft values that was computed beforehand",
+        process="draws actions from a table of soft values computed beforehand",
         search_space=None,
         search_process=None,
         explicit_objective=True,
