@@ -139,6 +139,12 @@ class ItemLevels:
         left = ~self._gone(mask) & self.present[level] & ~self.is_key[level]
         return left.sum(-1)
 
+    def ended(self, level: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """bool[s], whether no further chest can be opened."""
+        keys = ~self._gone(mask) & self.present[level] & self.is_key[level]
+        some_key = keys.any(-1) | (self.held(level, mask) > 0)
+        return ~some_key | (self.chests_left(level, mask) == 0)
+
     def _gone(self, mask: np.ndarray) -> np.ndarray:
         return np.asarray(mask)[..., None] >> np.arange(self.num_items) & 1 == 1
 
