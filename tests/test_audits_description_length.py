@@ -115,7 +115,7 @@ def test_a_code_is_paid_with_its_model_and_settings():
 
 
 def test_lapses_mix_with_uniform_actions():
-    found = np.exp(description_length.with_lapses(np.array([1.0, 0.0]), 5))
+    found = np.exp(description_length.with_lapses(np.array([1.0, 0.0])))
     np.testing.assert_allclose(found[0], 1 - 0.8 * np.asarray(LAPSES))
     np.testing.assert_allclose(found[1], 0.2 * np.asarray(LAPSES))
 

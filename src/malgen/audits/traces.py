@@ -21,6 +21,7 @@ class Traces:
         action: int[s].
         seen: bool[s, h, w, 7], what the agent saw.
         heading: int[s], its last move.
+        previous: int[s], its last action; to stay before the first.
     """
 
     level: np.ndarray
@@ -29,6 +30,7 @@ class Traces:
     action: np.ndarray
     seen: np.ndarray
     heading: np.ndarray
+    previous: np.ndarray
 
     def __len__(self) -> int:
         return len(self.level)
@@ -68,4 +70,5 @@ def traces(levels: ItemLevels, world: World, rollout: Rollout) -> Traces:
         action=actions[level, step],
         seen=observations(world, rollout)[level, step],
         heading=headings(actions)[level, step],
+        previous=np.where(step > 0, actions[level, step - 1], STAY),
     )
