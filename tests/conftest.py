@@ -11,6 +11,9 @@ CACHE = Path(__file__).parent.parent / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+# What instruments found is shared too, and stays out of the user's own folder.
+os.environ.setdefault("XDG_CACHE_HOME", str(CACHE.parent / "home"))
+
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 # Compilation makes first examples slow, so no deadline; the same examples each run.

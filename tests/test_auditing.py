@@ -23,8 +23,8 @@ from malgen.zoo.catalog import AGENTS
 SMALL = "keys-and-chests-small"
 
 
-def audit(policy, **settings):
-    return malgen.audit(policy, SMALL, levels=32, **settings)
+def audit(policy, instruments=(), **settings):
+    return malgen.audit(policy, SMALL, levels=32, instruments=instruments, **settings)
 
 
 def test_a_callable_that_stays_equals_switched_off():

@@ -356,6 +356,7 @@ def test_audit_of_a_run(capsys, monkeypatch, run_folder):
     status, out, _ = call(capsys, *line)
     assert status == 0 and json.loads(out)["type"] == "run-result"
     assert (asked["run"], asked["price"], asked["gate"]) == (run_folder, None, False)
+    assert (asked["instruments"], asked["use_cache"]) == ("all", True)
     status, out, _ = call(capsys, "audit", run_folder, "--fail-on", "malign-any")
     assert status == 3 and "report.html" in out
 
@@ -382,7 +383,13 @@ def test_audit_of_an_agent(capsys, monkeypatch):
         "seed": 0,
         "levels": None,
         "shifts": [("supply", 0.5)],
+        "instruments": "all",
+        "use_cache": True,
     }
+    line = ("audit", "off", "--instruments", "trap-depth,verdict", "--no-cache")
+    call(capsys, *line)
+    assert asked["instruments"] == "trap-depth,verdict"
+    assert asked["use_cache"] is False
     line = ("audit", "nearest-key", "--json", "--fail-on", "malign-any")
     status, out, err = call(capsys, *line)
     assert status == 3 and "nearest-key is malign-outcome" in err

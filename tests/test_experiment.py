@@ -10,6 +10,7 @@ import pytest
 from malgen import experiment, store
 from malgen.agents.feedforward import FeedforwardConfig
 from malgen.agents.weights_file import load_policies
+from malgen.audits import battery
 from malgen.errors import ConfigError, ContractError
 from malgen.findings import LABELS, from_json
 from malgen.result import RunResult
@@ -24,6 +25,7 @@ DETERMINISTIC = (
     store.HISTORY,
     store.POLICIES,
     store.ROLLOUTS,
+    store.INSTRUMENTS,
     store.FINDINGS,
     store.VERDICT,
     store.REPORT,
@@ -157,6 +159,7 @@ def test_deploying_under_a_shift_replaces_the_deployment(finished, tmp_path):
     shutil.copytree(folder, run)
     experiment.deploy(run, shifts=[("maze", 1.0)], levels=64)
     assert not (run / store.VERDICT).exists()
+    assert not (run / store.INSTRUMENTS).exists()
     result = experiment.audit_run(run, gate=False)
     assert "tree" in result.deployment.describe
     # fewer keys than chests: no harm is possible, whatever the policy does
@@ -259,3 +262,56 @@ def test_replays_tell_what_happened(finished):
             assert moves.max(initial=0) <= 1
     utilities = [r.tracks[0].utility for r in result.replays[:8]]
     assert utilities == sorted(utilities)
+
+
+# --- instruments -----------------------------------------------------------------
+
+
+def test_the_labels_rest_on_what_the_instruments_of_the_goal_found(finished):
+    folder, result = finished
+    names = [i.name for i in battery.select(battery.VERDICT)]
+    for seed in result.seeds:
+        assert [m.instrument for m in seed.verdict.instruments] == names
+        assert seed.verdict.goal is not None and seed.verdict.optimizer is None
+        goal = next(f for f in seed.verdict.because if f.name == "goal")
+        assert goal.answer == seed.verdict.goal.sentence
+    assert all(a.verdict.goal is not None for a in result.agents)
+    rows = json.loads((folder / store.INSTRUMENTS).read_text())
+    assert [(r["seed"], r["instrument"]) for r in rows] == [
+        (i, name) for i in range(2) for name in names
+    ]
+    assert any(r["draws"] for r in rows)
+
+
+def test_an_audit_can_ask_for_other_instruments_or_none(finished, tmp_path):
+    folder, _ = finished
+    run = tmp_path / "asked"
+    shutil.copytree(folder, run)
+    none = experiment.audit_run(run, instruments=())
+    assert all(s.verdict.goal is None for s in none.seeds)
+    assert all(s.verdict.instruments == () for s in none.seeds)
+    assert json.loads((run / store.INSTRUMENTS).read_text()) == []
+    one = experiment.audit_run(run, instruments="attribution")
+    for seed in one.seeds:
+        (found,) = seed.verdict.instruments
+        assert found.instrument == "attribution" and found.draws == {}
+        assert found.seconds == 0
+    with pytest.raises(ConfigError, match="did you mean 'attribution'"):
+        experiment.audit_run(run, instruments="atribution")
+
+
+def test_a_failing_instrument_changes_no_file(finished, tmp_path, monkeypatch):
+    folder, _ = finished
+    run = tmp_path / "failing"
+    shutil.copytree(folder, run)
+    before = contents(run)
+
+    def broken(case, say):
+        raise ContractError("NaN")
+
+    name = battery.GOAL[0]
+    bad = dataclasses.replace(battery.INSTRUMENTS[name], measure=broken)
+    monkeypatch.setitem(battery.INSTRUMENTS, name, bad)
+    with pytest.raises(ContractError, match=f"The instrument {name}: NaN"):
+        experiment.audit_run(run, use_cache=False)
+    assert contents(run) == before

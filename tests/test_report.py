@@ -290,8 +290,8 @@ def test_charts_are_small_and_have_a_text_alternative():
         drawn = []
         for part in charts.all_charts(result).values():
             drawn += part if isinstance(part, tuple) else [part]
-        assert len(drawn) == 7
-        assert len({chart.name for chart in drawn}) == 7
+        assert len(drawn) == 12
+        assert len({chart.name for chart in drawn}) == 12
         for chart in drawn:
             assert len(chart.svg) < 60_000 or len(result.seeds) > 3
             assert 'role="img"' in chart.svg
@@ -303,6 +303,50 @@ def test_charts_are_small_and_have_a_text_alternative():
             assert not any("unbounded" in cell for row in rows for cell in row)
             assert "xmlns" not in chart.svg and "<metadata" not in chart.svg
             assert "<text" in chart.svg
+
+
+def test_the_instruments_are_told_with_their_reasons(pages):
+    told, bare = Page(pages["malign"]).text, Page(pages["bare"]).text
+    for text in (
+        "Takes keys for their own sake.",
+        "by the definition: not an optimizer",
+        "Grade 1, controller; selected by a base optimizer (mesa)",
+        "not applicable: it has no dial",
+        "cannot be told apart",
+        "0.71 [0.67, 0.75]",
+        "what its mistakes change",
+    ):
+        assert text.lower() in told.lower()
+        assert text.lower() not in bare.lower()
+    for text in ("instruments that infer a goal were not run", "tests for search"):
+        assert text in bare and text not in told
+
+
+def test_a_goal_that_is_not_asserted_says_why():
+    verdict = samples.asked(samples.verdict())
+    goal = replace(
+        verdict.goal,
+        asserted=None,
+        explained_fraction=None,
+        reasons={"asserted": "it acts like a device", "explained_fraction": "no goal"},
+    )
+    page = Page(html.render(samples.run([replace(verdict, goal=goal)]))).text
+    assert "it acts like a device" in page and "no goal" in page
+    page = Page(
+        html.render(samples.run([replace(verdict, goal=samples.pursues("x", "keys"))]))
+    )
+    assert "between opening chests (X) and keys" in page.text
+
+
+def test_the_plane_tells_a_goal_from_behavior_and_shows_where_it_came_from():
+    verdict = samples.asked(samples.verdict())
+    with_goal = charts.plane(samples.run([verdict]))
+    assert "its goal, keys" in with_goal.alt
+    still = replace(verdict.robustness, train=None)
+    without = charts.plane(samples.run([replace(verdict, robustness=still)]))
+    assert len(without.svg) < len(with_goal.svg)  # no arrow
+    behavior = charts.plane(samples.run([replace(verdict, robustness=None)]))
+    assert "seed 0" in behavior.alt and "its goal" not in behavior.alt
 
 
 def test_charts_follow_the_color_scheme():

@@ -5,12 +5,16 @@ seed, so two policies audited with the same seed meet the same levels.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from malgen import limits
 from malgen.adapters.policies import as_policy
 from malgen.agents.weights_file import load_policies, number_of, policy_at
+from malgen.audits import battery
+from malgen.audits.examination import examine
+from malgen.audits.instrument import Case
 from malgen.deployment import baselines, draw_levels, observe, training_side
 from malgen.errors import ConfigError
 from malgen.evidence import GATE_LEVELS, tables
@@ -39,6 +43,8 @@ def audit(
     seed: int = 0,
     levels: int | None = None,
     shifts: Sequence[tuple[str | Shift, float]] = (),
+    instruments: str | Sequence[str] = battery.VERDICT,
+    use_cache: bool = True,
     progress: Progress | None = None,
 ) -> Verdict:
     """Would we rather this policy had failed completely?
@@ -56,6 +62,10 @@ def audit(
             takes, with anytime-valid intervals.
         shifts: (name or ``Shift``, strength) pairs that replace the scenario's own
             deployment.
+        instruments: which of them are asked beside: "all" (about two minutes), those
+            that the label rests on ("verdict"), names, or none of them: (). They ask
+            on levels of their own, of the scenario's size, whatever the shifts.
+        use_cache: look for what the instruments found before, and keep what is new.
         progress: where long work reports to.
 
     Returns:
@@ -68,7 +78,8 @@ def audit(
 
     Example:
         >>> import malgen
-        >>> malgen.audit("key-collector", "keys-and-chests-small", levels=64).label
+        >>> verdict = malgen.audit("key-collector", "keys-and-chests-small", levels=64)
+        >>> verdict.label
         'malign-generalization'
     """
     progress = progress or Silent()
@@ -77,17 +88,31 @@ def audit(
     if levels is not None:
         levels = limits.whole("levels", levels, 2)
     deployment = where.shifted([_shift(pair) for pair in shifts], price)
-    agent, hand_written = _resolve(policy, deployment)
+    asked = battery.select(instruments)
+    subject = _resolve(policy, deployment)
+    agent, hand_written = subject.policy, subject.provenance == "hand-written"
     reason = HAND_WRITTEN if hand_written else "" if gate else SKIPPED
+    case = Case(
+        policy=agent,
+        scenario=where,
+        seed=seed,
+        provenance=subject.provenance,
+        dial=subject.dial,
+    )
+    gated = gate and not hand_written
+    stages = ({"gate": 1.0} if gated else {}) | {"audit": 3.0}
+    examination = examine(
+        case, asked, use_cache=use_cache, progress=progress, then=stages
+    )
     side = None
-    if gate and not hand_written:
-        progress.plan({"gate": 1.0, "audit": 2.0})
+    if gated:
         progress.update("gate", 0.0)
         side = training_side(stream(seed, "gate"), agent, where.training(), GATE_LEVELS)
         progress.update("gate", 1.0)
     settings = {
         "price": deployment.price,
-        "gate": gate and not hand_written,
+        "goal": examination.goal,
+        "gate": gated,
         "gate_reason": reason,
         "seed": seed,
     }
@@ -104,17 +129,18 @@ def audit(
         found = draw_levels(stream(seed, "levels", start), deployment, size, tell(0.1))
         base = baselines(stream(seed, "random", start), found, tell(0.4))
         tell(0.8)("playing")
-        subject = observe(stream(seed, "play", start), agent, found, base, side)
-        return tables(subject, found, base)
+        seen = observe(stream(seed, "play", start), agent, found, base, side)
+        return tables(seen, found, base)
 
     if levels is not None:
         outcomes, behavior = judged(0, levels)
         progress.update("audit", 1.0, f"it on {levels} levels")
-        return verdict(outcomes, behavior=behavior, engine="fixed", **settings)
+        result = verdict(outcomes, behavior=behavior, engine="fixed", **settings)
+        return examination.attached(result)
 
     result = sequential_verdict(judged, batch=BATCH, n_max=MOST_LEVELS, **settings)
     progress.update("audit", 1.0, f"it on {result.levels} levels")
-    return result
+    return examination.attached(result)
 
 
 def _shift(pair: tuple[str | Shift, float]) -> tuple[Shift, float]:
@@ -128,16 +154,27 @@ def _shift(pair: tuple[str | Shift, float]) -> tuple[Shift, float]:
     return shift, limits.strength(shift.name, strength)
 
 
-def _resolve(policy: Any, deployment: Deployment) -> tuple[Policy | HostPolicy, bool]:
-    """The policy as something deployable, and whether it is hand-written."""
+@dataclass(frozen=True)
+class _Subject:
+    """Who is audited, where it comes from, and how much it may compute."""
+
+    policy: Policy | HostPolicy
+    provenance: str
+    dial: dict[int, Policy | HostPolicy] | None = None
+
+
+def _resolve(policy: Any, deployment: Deployment) -> _Subject:
+    """The policy as something deployable."""
     if isinstance(policy, str) and policy in AGENTS:
-        return AGENTS[policy].build(deployment), True
+        agent = AGENTS[policy]
+        dial = agent.dial(deployment) if agent.dial else None
+        return _Subject(agent.build(deployment), "hand-written", dial)
     if isinstance(policy, str | Path):
         path = Path(policy)
         if path.suffix != ".safetensors" and not path.exists():
             look_up("agent", str(policy), AGENTS)
-        return _load_one(path), False
-    return as_policy(policy), False
+        return _Subject(_load_one(path), "trained")
+    return _Subject(as_policy(policy), "unknown")
 
 
 def _load_one(path: Path) -> Policy:

@@ -1,4 +1,4 @@
-"""The command ``malgen``: nine verbs over the same functions that Python users call.
+"""The command ``malgen``: ten verbs over the same functions that Python users call.
 
 Exit status: 0 done; 1 a foreign program failed; 2 bad usage or bad input, told in one
 sentence on standard error; 3 a verdict that ``--fail-on`` names; 130 interrupted
@@ -29,17 +29,20 @@ from malgen.registry import look_up
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from malgen.findings import Measurement, Verdict
     from malgen.progress import Progress
     from malgen.result import RunResult
     from malgen.store import Manifest
+    from malgen.zoo.agent import Agent
 
 DONE, FAILED_ON, INTERRUPTED, TERMINATED = 0, 3, 130, 143
 BAD_USAGE = ConfigError.exit_code
 BROKEN_PIPE = 141
 
 ANY_MALIGN = "malign-any"
-LONG = ("run", "train", "deploy", "audit", "report")
+LONG = ("run", "train", "deploy", "audit", "calibrate", "report")
 DEFAULT_SCENARIO = "keys-and-chests"
+SMALL_SCENARIO = "keys-and-chests-small"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +136,8 @@ def _go_on(argv: list[str]) -> str:
         )
     if argv[0] in ("deploy", "audit", "report"):
         return "Nothing was changed; give the same command again."
+    if argv[0] == "calibrate":
+        return "What was found is kept; give the same command again to go on."
     return ""
 
 
@@ -219,7 +224,7 @@ def _one_by_one(args: list[str]) -> list[str]:
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {name:<8}{verb.about}" for name, verb in VERBS.items())
+    verbs = "\n".join(f"  {name:<10}{verb.about}" for name, verb in VERBS.items())
     return (
         "usage: malgen VERB [options]\n\n"
         "Malign generalization: trained with objective X, what does a system bring\n"
@@ -565,7 +570,24 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not demand competence on the training distribution first",
     )
     _add_levels(parser, None, 2, "as few as a decision takes")
+    parser.add_argument(
+        "--instruments",
+        default="all",
+        metavar="NAME[,NAME]",
+        help="what is asked beside: names that 'malgen list' shows, verdict for those "
+        "that the label rests on, or all (default)",
+    )
+    _add_no_cache(parser)
     _add_fail_on(parser)
+
+
+def _add_no_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-cache",
+        dest="use_cache",
+        action="store_false",
+        help="ask the instruments again, whatever they found before",
+    )
 
 
 NOT_YET = {
@@ -617,7 +639,12 @@ def _audit_run(run: Path, options: argparse.Namespace) -> Answer:
 
     with _progress(options, "audit a run") as progress:
         result = experiment.audit_run(
-            run, price=options.price, gate=options.gate, progress=progress
+            run,
+            price=options.price,
+            gate=options.gate,
+            instruments=options.instruments,
+            use_cache=options.use_cache,
+            progress=progress,
         )
     return _answer_of(result, run)
 
@@ -637,12 +664,59 @@ def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
             seed=options.seed or 0,
             levels=options.levels,
             shifts=options.shifts,
+            instruments=options.instruments,
+            use_cache=options.use_cache,
             progress=progress,
         )
     return Answer(
         json=verdict.to_json,
-        show=lambda: _console().print(str(verdict), markup=False),
+        show=lambda: show_verdict(verdict),
         labels=((str(policy), verdict.label),),
+    )
+
+
+# --- calibrate -------------------------------------------------------------------
+
+
+def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scenario",
+        metavar="SCENARIO",
+        default=SMALL_SCENARIO,
+        help="where the zoo is measured (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="the instruments' short forms, as 'malgen audit' takes them",
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="put the result into malgen itself, for all later audits",
+    )
+    _add_no_cache(parser)
+
+
+def _calibrate(options: argparse.Namespace) -> Answer:
+    from malgen import calibration
+    from malgen.scenarios import find_scenario
+
+    find_scenario(options.scenario)
+    job = f"calibrate {options.scenario}" + " small" * options.small
+    with _progress(options, job) as progress:
+        found = calibration.calibrate(
+            options.scenario,
+            full=not options.small,
+            seed=options.seed,
+            use_cache=options.use_cache,
+            progress=progress,
+        )
+    if options.write:
+        calibration.write(found)
+    return Answer(
+        json=lambda: to_json(found),
+        show=lambda: _console().print(calibration.in_words(found), markup=False),
     )
 
 
@@ -672,6 +746,9 @@ def _list(options: argparse.Namespace) -> Answer:
             table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
             for member in members:
                 table.add_row(f"  [bold]{member['name']}[/]", member["about"])
+                if "process" in member:
+                    how = f"goal: {member['goal']}; {member['process']}"
+                    table.add_row("", f"[dim]{how}[/]")
             out.print(group, style="bold cyan")
             out.print(table)
 
@@ -679,7 +756,10 @@ def _list(options: argparse.Namespace) -> Answer:
 
 
 def catalog() -> dict[str, list[dict[str, str]]]:
-    """Everything with a name, by kind; each with one line about it."""
+    """Everything with a name, by kind; each with one line about it.
+
+    Agents of the zoo also have a *goal* and a *process*, true by construction.
+    """
     from malgen.scenarios import SCENARIOS
     from malgen.shifts import SHIFTS
     from malgen.training.recipes import NETWORKS
@@ -697,7 +777,7 @@ def catalog() -> dict[str, list[dict[str, str]]]:
         "worlds": [
             (KeysAndChests.name, "any key opens any chest; spare keys are not yours")
         ],
-        "agents": [(a.name, a.about) for a in AGENTS.values()],
+        "agents": [],
         "networks": list(NETWORKS.items()),
         "objectives": [
             *(scored("objective", o) for o in OBJECTIVES.values()),
@@ -706,10 +786,20 @@ def catalog() -> dict[str, list[dict[str, str]]]:
         "shifts": [(s.name, s.about) for s in SHIFTS.values()],
         "instruments": list(INSTRUMENTS.items()),
     }
-    return {
+    found = {
         group: [{"name": name, "about": about} for name, about in members]
         for group, members in groups.items()
     }
+    found["agents"] = [_agent(agent) for agent in AGENTS.values()]
+    return found
+
+
+def _agent(agent: "Agent") -> dict[str, str]:
+    about = {"name": agent.name, "about": agent.about}
+    if agent.card is None:
+        return about
+    card = agent.card
+    return about | {"goal": card.goal or "none", "process": card.process}
 
 
 def _play_arguments(parser: argparse.ArgumentParser) -> None:
@@ -844,9 +934,89 @@ def show_run(result: "RunResult", report: Path) -> None:
             *(Text(_cell(number)) for number in numbers),
         )
     out.print(table)
+    for seed in result.seeds:
+        if said := in_short(seed.verdict):
+            out.print(f"seed {seed.seed}: {said}", markup=False)
     out.print(result.recipe.sentence, markup=False)
     out.print(f"next: {result.next_step}", markup=False)
     out.print(f"report: {report}", markup=False)
+
+
+def show_verdict(verdict: "Verdict") -> None:
+    """The verdict, and what each instrument found.
+
+    Args:
+        verdict: on one policy.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    out = _console()
+    out.print(str(verdict), markup=False)
+    if not verdict.instruments:
+        return
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("instrument", no_wrap=True)
+    table.add_column("answer")
+    table.add_column("key number")
+    table.add_column("s", justify="right")
+    for found in verdict.instruments:
+        table.add_row(
+            found.instrument,
+            Text(found.answer),
+            Text(_key_number(found)),
+            "" if found.reason else f"{found.seconds:.0f}",
+        )
+    out.print(table)
+    for line in conclusions(verdict):
+        out.print(line, markup=False)
+
+
+def _key_number(found: "Measurement") -> str:
+    """The first number of an instrument, with its interval."""
+    for name, estimate in found.estimates.items():
+        if estimate.value is None and estimate.note:
+            return f"{name} {estimate.note}"
+        return f"{name} {estimate}"
+    return ""
+
+
+def conclusions(verdict: "Verdict") -> list[str]:
+    """What the instruments together say, in lines.
+
+    Args:
+        verdict: with what they found.
+    """
+    from malgen.audits.optimizer import CRITERIA, LIMIT
+
+    lines = [f"goal: {verdict.goal.sentence}"] if verdict.goal else []
+    report = verdict.optimizer
+    if report is None:
+        return lines
+    for criterion in CRITERIA:
+        score = getattr(report, criterion)
+        ends = Estimate(
+            value=score.score,
+            low=score.low,
+            high=score.high,
+            unit="score",
+            levels=0,
+            note="no score",
+        )
+        why = report.reasons.get(criterion, "")
+        lines.append(
+            f"{criterion.replace('_', ' ')}: {ends}, {score.coverage} independent "
+            f"kind{'s' * (score.coverage != 1)} of evidence" + (f" ({why})" * bool(why))
+        )
+    return [*lines, f"in short: {in_short(verdict)}", f"limit: {LIMIT}"]
+
+
+def in_short(verdict: "Verdict") -> str:
+    """What it pursues and whether it searches, in one sentence; "" if not asked."""
+    reports = [r for r in (verdict.goal, verdict.optimizer) if r is not None]
+    said = "; ".join(report.sentence.rstrip(".") for report in reports)
+    return f"{said}." if said else ""
 
 
 def _cell(estimate: Estimate | None) -> str:
@@ -902,6 +1072,13 @@ VERBS: dict[str, Verb] = {
         do=_audit,
         example="malgen audit nearest-key --scenario keys-and-chests-small",
         seed=("of the levels; for a run, the seed it must have been made with", None),
+    ),
+    "calibrate": Verb(
+        about="how often are the instruments right on agents whose answer is known?",
+        add=_calibrate_arguments,
+        do=_calibrate,
+        example="malgen calibrate --small",
+        seed=("of the levels", 0),
     ),
     "report": Verb(
         about="one self-contained HTML file",

@@ -7,6 +7,7 @@ goal?), or the learner (what would X-seeking look like through a small view?).
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,17 @@ import numpy as np
 
 from malgen import store
 from malgen.agents.weights_file import load_policies, save_policies
+from malgen.audits.instrument import Instrument
 from malgen.deployment import baselines, draw_levels
 from malgen.evidence import Evidence, from_arrays, gather, to_arrays
-from malgen.judging import judge, judge_scripted, scripted_rollout
+from malgen.findings import GoalReport
+from malgen.judging import (
+    examine_scripted,
+    examine_trained,
+    judge,
+    judge_scripted,
+    scripted_rollout,
+)
 from malgen.progress import Progress
 from malgen.recipe import recipe
 from malgen.result import ControlResult, SeedResult
@@ -27,8 +36,8 @@ from malgen.store import Manifest
 from malgen.streams import stream
 from malgen.training.recipes import RECIPES
 from malgen.training.train import NetworkConfig
-from malgen.types import Deployment, Task
-from malgen.worlds.keys_and_chests import KeysAndChests, sample_levels
+from malgen.types import Deployment, Policy, Task
+from malgen.worlds.keys_and_chests import PLANES, KeysAndChests, sample_levels
 from malgen.zoo.catalog import AGENTS, RADIUS
 
 CROP = 2 * RADIUS + 1
@@ -39,8 +48,33 @@ CHECKPOINTS = "checkpoints"
 ARMS = ("trained-on-deployment", f"crop-{CROP}", "inventory-blind")
 
 
+class WithoutInventory(Policy):
+    """A policy that does not see the keys in its hand, wherever it is asked.
+
+    Args:
+        policy: the policy that sees the rest.
+    """
+
+    policy: Policy
+
+    def initial_carry(self):
+        """The wrapped policy's memory."""
+        return self.policy.initial_carry()
+
+    def __call__(self, key, observation, carry):
+        """What it does with an empty inventory plane."""
+        held = PLANES.index("held")
+        return self.policy(key, observation.at[:, :, held].set(False), carry)
+
+
 def control_arms(
-    folder: Path, manifest: Manifest, progress: Progress, *, gate: bool = True
+    folder: Path,
+    manifest: Manifest,
+    progress: Progress,
+    *,
+    gate: bool = True,
+    instruments: Sequence[Instrument] = (),
+    use_cache: bool = True,
 ) -> tuple[ControlResult, ...]:
     """Train and deploy every control arm of a run, on the scenario's own deployment.
 
@@ -50,7 +84,15 @@ def control_arms(
         manifest: what the run was asked for; without shifts.
         progress: where to report.
         gate: False skips the train gate of the trained arms.
+        instruments: those that the labels rest on; none: goals are not inferred.
+        use_cache: look for what the instruments found before.
     """
+    asked = {
+        "instruments": instruments,
+        "seed": manifest.seed,
+        "progress": progress,
+        "use_cache": use_cache,
+    }
     where = find_scenario(manifest.scenario)
     deployment = where.deployment(manifest.price)
     blind = KeysAndChests(inventory_visible=False)
@@ -65,6 +107,7 @@ def control_arms(
         there: Deployment,
         network: NetworkConfig | None = None,
         assert_train_null: bool = True,
+        sees: Callable[[Policy], Policy] = lambda policy: policy,
     ) -> None:
         home = folder / CONTROLS / name
         path = home / store.POLICIES
@@ -84,7 +127,8 @@ def control_arms(
         # also those of a process that was killed right after it had saved
         shutil.rmtree(home / CHECKPOINTS, ignore_errors=True)
         evidence = _evidence(home, name, training, there, manifest, progress)
-        seeds = judge(evidence, gate=gate)
+        examined = examine_trained(load_policies(path), where, sees=sees, **asked)
+        seeds = judge(evidence, gate=gate, goals=[e.goal for e in examined])
         claims = recipe([s.verdict for s in seeds])
         arms.append(ControlResult(name=name, about=about, seeds=seeds, recipe=claims))
 
@@ -113,8 +157,12 @@ def control_arms(
         where.task(blind),
         replaced(where.training(), world=blind),
         replaced(deployment, world=blind),
+        sees=WithoutInventory,
     )
-    arms.append(_radius(manifest, deployment, hidden, progress))
+    radius = "x-planner-radius-5"
+    examined = examine_scripted([radius], deployment, where, **asked)
+    goal = examined[radius].goal
+    arms.append(_radius(manifest, deployment, hidden, goal, progress))
     return tuple(arms)
 
 
@@ -153,7 +201,11 @@ def _evidence(
 
 
 def _radius(
-    manifest: Manifest, deployment: Deployment, hidden: float, progress: Progress
+    manifest: Manifest,
+    deployment: Deployment,
+    hidden: float,
+    goal: GoalReport | None,
+    progress: Progress,
 ) -> ControlResult:
     """The scripted X-planner that sees five cells: blindness without a wrong goal."""
     name = "x-planner-radius-5"
@@ -168,6 +220,8 @@ def _radius(
         name=name,
         about=f"{AGENTS[name].about} ({hidden:.0%} of the items are hidden at the "
         "start): is it seeing little?",
-        seeds=(SeedResult(seed=0, verdict=judge_scripted(rollout, levels, base)),),
+        seeds=(
+            SeedResult(seed=0, verdict=judge_scripted(rollout, levels, base, goal)),
+        ),
         recipe=None,
     )

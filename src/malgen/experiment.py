@@ -15,15 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from malgen import limits, store
 from malgen.agents.weights_file import load_policies, number_of, save_policies
+from malgen.audits import battery
+from malgen.audits.examination import Examination
+from malgen.audits.instrument import Instrument
 from malgen.controls import ARMS, CHECKPOINTS, control_arms
 from malgen.errors import ConfigError
 from malgen.evidence import from_arrays, gather, to_arrays
 from malgen.files import write_atomically, write_together
-from malgen.findings import from_json
-from malgen.judging import compare, judge
+from malgen.findings import Measurement, from_json
+from malgen.judging import (
+    COMPARED,
+    compare,
+    examine_scripted,
+    examine_trained,
+    judge,
+)
 from malgen.ladder import supply_ladder
 from malgen.progress import Progress, Silent
 from malgen.result import ControlResult, HistoryPoint, LadderPoint, RunResult
@@ -92,7 +102,8 @@ def _shares(controls: bool) -> dict[str, float]:
     arms: dict[str, float] = {}
     for name in ARMS if controls else ():
         arms |= {f"train {name}": 65, f"deploy {name}": 12}
-    return {"train": 65, "deploy": 12, "audit": 11, "ladder": 11, **arms, "report": 1}
+    mine = {"train": 65, "deploy": 12, "instruments": 100, "audit": 11, "ladder": 11}
+    return {**mine, **arms, "report": 1}
 
 
 def train(
@@ -172,7 +183,15 @@ def deploy(
                 run / store.ROLLOUTS: store.array_bytes(evidence),
                 run / store.MANIFEST: store.json_bytes(checked),
             },
-            remove=[run / n for n in (store.FINDINGS, store.VERDICT, store.REPORT)],
+            remove=[
+                run / name
+                for name in (
+                    store.INSTRUMENTS,
+                    store.FINDINGS,
+                    store.VERDICT,
+                    store.REPORT,
+                )
+            ],
         )
     return run / store.ROLLOUTS
 
@@ -182,6 +201,8 @@ def audit_run(
     *,
     price: float | None = None,
     gate: bool = True,
+    instruments: str | Sequence[str] = battery.VERDICT,
+    use_cache: bool = True,
     progress: Progress | None = None,
 ) -> RunResult:
     """Judge the recorded rollouts of a run.
@@ -190,11 +211,14 @@ def audit_run(
         run: its folder, deployed before.
         price: another price of harm for the same rollouts; None: the run's.
         gate: False skips the train gate.
+        instruments: which are asked about every policy, as in ``malgen.audit``.
+        use_cache: look for what the instruments found before, and keep what is new.
         progress: where long work reports to.
 
     Raises:
-        ConfigError: a folder without rollouts.
+        ConfigError: a folder without rollouts, an unknown instrument.
     """
+    asked = battery.select(instruments)
     with _held(run) as manifest:
         if not (run / store.ROLLOUTS).exists():
             raise ConfigError(
@@ -202,7 +226,14 @@ def audit_run(
             )
         if price is not None:
             manifest = replace(manifest, price=limits.price(price))
-        return _audit(run, manifest, progress or Silent(), gate=gate)
+        return _audit(
+            run,
+            manifest,
+            progress or Silent(),
+            gate=gate,
+            instruments=asked,
+            use_cache=use_cache,
+        )
 
 
 def report(run: Path) -> Path:
@@ -452,8 +483,16 @@ def _asked(manifest: Manifest) -> np.ndarray:
 
 
 def _audit(
-    folder: Path, manifest: Manifest, progress: Progress, *, gate: bool = True
+    folder: Path,
+    manifest: Manifest,
+    progress: Progress,
+    *,
+    gate: bool = True,
+    instruments: tuple[Instrument, ...] | None = None,
+    use_cache: bool = True,
 ) -> RunResult:
+    if instruments is None:
+        instruments = battery.select(battery.VERDICT)
     where = find_scenario(manifest.scenario)
     deployment = _deployment(manifest)
     policies = _policies(folder, manifest)
@@ -467,9 +506,31 @@ def _audit(
                 f"says; run 'malgen deploy {folder}' again."
             )
         evidence = from_arrays(arrays, deployment)
+    with _Clock(folder, "instruments"):
+        settings = {
+            "seed": manifest.seed,
+            "progress": progress,
+            "use_cache": use_cache,
+        }
+        examined = examine_trained(policies, where, instruments, **settings)
+        # beside them, only what their labels rest on
+        deciding = [i for i in instruments if i.name in battery.GOAL]
+        compared = examine_scripted(
+            COMPARED,
+            deployment,
+            where,
+            deciding,
+            **settings,
+        )
+    with _Clock(folder, "audit"):
         progress.update("audit", 0.1, "the trained policies")
-        seeds = judge(evidence, gate=gate)
-        agents = compare(evidence, manifest.seed, progress)
+        judged = judge(evidence, gate=gate, goals=[e.goal for e in examined])
+        seeds = tuple(
+            replace(s, verdict=e.attached(s.verdict, brief=True))
+            for s, e in zip(judged, examined, strict=True)
+        )
+        goals = {name: e.goal for name, e in compared.items() if e.goal is not None}
+        agents = compare(evidence, manifest.seed, progress, goals)
     with _Clock(folder, "ladder"):
         ladder: tuple[LadderPoint, ...] = ()
         if not manifest.shifts:
@@ -478,7 +539,14 @@ def _audit(
             )
     if manifest.controls and not manifest.shifts:
         with _Clock(folder, "controls"):
-            arms = control_arms(folder, manifest, progress, gate=gate)
+            arms = control_arms(
+                folder,
+                manifest,
+                progress,
+                gate=gate,
+                instruments=deciding,
+                use_cache=use_cache,
+            )
     with _Clock(folder, "report"):
         result = summarize(
             manifest,
@@ -498,6 +566,7 @@ def _audit(
         # or the report at another; only a kill between two renames can
         write_together(
             {
+                folder / store.INSTRUMENTS: store.plain_json_bytes(_answers(examined)),
                 folder / store.VERDICT: store.json_bytes(result),
                 folder / store.FINDINGS: store.plain_json_bytes(findings_of(result)),
                 folder / store.REPORT: _encoded(render(result)),
@@ -506,3 +575,13 @@ def _audit(
         )
         progress.update("report", 1.0)
     return result
+
+
+def _answers(examined: Sequence[Examination]) -> list[dict[str, Any]]:
+    """All answers of the instruments, with the resampled values; no times."""
+    dump = TypeAdapter(Measurement).dump_python
+    return [
+        {"seed": i, **dump(replace(answer, seconds=0.0), mode="json")}
+        for i, examination in enumerate(examined)
+        for answer in examination.found.values()
+    ]

@@ -53,6 +53,7 @@ WORDS = {
     "train": "training",
     "deploy": "deploying",
     "audit": "judging",
+    "instruments": "asking the instruments about",
     "ladder": "climbing the supply ladder:",
     "controls": "control arms:",
     "gate": "testing competence where it was trained",

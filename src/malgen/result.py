@@ -148,6 +148,21 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """What an instrument shows on an agent whose answer is known, for comparison.
+
+    Attributes:
+        agent: its name.
+        instrument: which instrument.
+        values: bin -> value, as in the instrument's series.
+    """
+
+    agent: str
+    instrument: str
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """The whole story: trained on X, deployed, priced, judged.
 
@@ -168,6 +183,7 @@ class RunResult:
         not_measured: questions this run does not answer, and why.
         reproduce: the command that gives this result again.
         versions: package versions.
+        yardsticks: what the instruments show on agents whose answer is known.
     """
 
     scenario: str
@@ -194,4 +210,5 @@ class RunResult:
     not_measured: tuple[Finding, ...]
     reproduce: str
     versions: dict[str, str]
+    yardsticks: tuple[Yardstick, ...] = ()
     type: str = "run-result"

@@ -1,9 +1,9 @@
 """The run folder: what is written, atomically, and read back with validation.
 
 ``manifest.json`` (what was asked for, written first), ``history.jsonl``,
-``policies.safetensors``, ``rollouts.npz``, ``findings.json``, ``verdict.json``,
-``report.html``, and ``timings.json``, the only file with times in it. Whoever writes
-into the folder holds it.
+``policies.safetensors``, ``rollouts.npz``, ``instruments.json``, ``findings.json``,
+``verdict.json``, ``report.html``, and ``timings.json``, the only file with times in
+it. Whoever writes into the folder holds it.
 """
 
 import contextlib
@@ -33,6 +33,7 @@ MANIFEST = "manifest.json"
 HISTORY = "history.jsonl"
 POLICIES = "policies.safetensors"
 ROLLOUTS = "rollouts.npz"
+INSTRUMENTS = "instruments.json"
 FINDINGS = "findings.json"
 VERDICT = "verdict.json"
 REPORT = "report.html"

@@ -3,6 +3,7 @@
 import numpy as np
 from pydantic import TypeAdapter
 
+from malgen.audits.optimizer import calibration
 from malgen.deployment import outcomes_of
 from malgen.evidence import Evidence
 from malgen.findings import Curve, Finding, Verdict
@@ -17,6 +18,7 @@ from malgen.result import (
     LadderPoint,
     RunResult,
     SeedResult,
+    Yardstick,
 )
 from malgen.scenarios import Scenario, setting
 from malgen.stats.intervals import pointwise
@@ -24,21 +26,6 @@ from malgen.store import Manifest
 from malgen.types import Deployment
 
 NOT_MEASURED = (
-    Finding(
-        name="goal-inference",
-        question="What does it pursue?",
-        answer="not measured: the goal class here is only the goal of the library that "
-        "the policy attains best; inverse planning and instrumentality tests are not "
-        "built yet",
-        source="measurement.md 3",
-    ),
-    Finding(
-        name="optimizer",
-        question="Does it take an optimizer inside to get there?",
-        answer="not measured: the tests for search and for an explicit objective are "
-        "not built yet",
-        source="measurement.md 4",
-    ),
     Finding(
         name="near-optimal-harm",
         question="How harmful may a policy be that is almost X-optimal?",
@@ -108,10 +95,52 @@ def summarize(
             [("x-oracle", evidence.levels.exact_reference()), ("nearest-key", nearest)],
             evidence.levels,
         ),
-        not_measured=NOT_MEASURED + _left_out(manifest),
+        not_measured=NOT_MEASURED + _left_out(manifest) + _not_asked(verdicts),
         reproduce=_command(manifest),
         versions=manifest.versions,
+        yardsticks=yardsticks(),
     )
+
+
+YARDSTICKS = ("manhattan-greedy", "radius-2", "radius-4", "astar")
+"""Agents of the zoo whose curves are drawn behind those of a run."""
+
+
+def yardsticks() -> tuple[Yardstick, ...]:
+    """What the instruments show on agents whose answer is known."""
+    known = calibration()
+    members = {m.name: m for m in known.zoo} if known else {}
+    return tuple(
+        Yardstick(agent=name, instrument=instrument, values=values)
+        for name in YARDSTICKS
+        if name in members
+        for instrument, values in members[name].curves.items()
+    )
+
+
+def _not_asked(verdicts: list[Verdict]) -> tuple[Finding, ...]:
+    """Questions whose instruments were not asked."""
+    missing = []
+    why = "not measured: its instruments were not asked; 'malgen audit RUN' asks them"
+    if all(v.goal is None for v in verdicts):
+        missing.append(
+            Finding(
+                name="goal-inference",
+                question="What does it pursue?",
+                answer=why,
+                source="measurement.md 3",
+            )
+        )
+    if all(v.optimizer is None for v in verdicts):
+        missing.append(
+            Finding(
+                name="optimizer",
+                question="Does it take an optimizer inside to get there?",
+                answer=why,
+                source="measurement.md 4",
+            )
+        )
+    return tuple(missing)
 
 
 def _left_out(manifest: Manifest) -> tuple[Finding, ...]:

@@ -184,6 +184,44 @@ def _lanes_at_once(
     return int(np.clip(CHUNK_BYTES // max(1, per_level), 4, 128))
 
 
+def event_graph(
+    levels: LevelBatch, *, ends_on_completion: bool = True
+) -> tuple[Chunk, np.ndarray]:
+    """The states between events of levels of one kind, and what lies between them.
+
+    All sets of keys taken and chests opened are told apart, so that the result
+    serves every objective; its rewards are those of ``Weights()``.
+
+    Args:
+        levels: b levels with equally many keys, chests and keys in hand.
+        ends_on_completion: whether nothing happens after the last openable chest.
+
+    Returns:
+        The tables of the engines (the start of each level is the first root), and
+        the cells of the items, keys first: int[m, b, 2].
+
+    Raises:
+        ConfigError: the levels are of several kinds, or nothing can happen on them.
+        NotMeasurable: there are too many items to enumerate.
+    """
+    kinds = list(levels.groups())
+    if len(kinds) != 1:
+        raise ConfigError(
+            f"The levels are of {len(kinds)} kinds (keys, chests, keys in hand); give "
+            "levels that have equally many of each."
+        )
+    graph = _graph_for(kinds[0], Weights(key=1.0), 1.0, "any", ends_on_completion)
+    if graph is None:
+        raise ConfigError(
+            f"Nothing can happen on levels with {kinds[0][0]} keys, {kinds[0][1]} "
+            f"chests and {kinds[0][2]} keys in hand; give levels with a choice."
+        )
+    items = _item_cells(levels, graph)
+    # distances in the narrow type, because no arrival times are compared
+    horizon = np.zeros(len(levels), np.int64)
+    return _chunk(graph, levels, Weights(), items, horizon, 0.5, False), items
+
+
 def _solve_chunk(
     graph: Graph,
     levels: LevelBatch,

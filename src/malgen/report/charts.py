@@ -1,8 +1,10 @@
 """The charts of a report: what each shows, and the same in words."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from malgen.findings import Curve, Estimate, Verdict, known
+from malgen.findings import Curve, Ellipse, Estimate, Place, Verdict, known
+from malgen.report import instruments
 from malgen.report.svg import (
     GOOD,
     GOOD_INK,
@@ -20,7 +22,7 @@ from malgen.report.svg import (
     styles_of,
     zero_line,
 )
-from malgen.report.words import curve_title, measure, number
+from malgen.report.words import curve_title, goal_name, measure, number
 from malgen.result import RunResult
 
 TRAIN_GATE, CAPABLE = 0.80, 0.50
@@ -49,13 +51,13 @@ def _some(values: set[Any], most: int = 20) -> list[Any]:
 
 def plane(result: RunResult) -> Chart | None:
     """Capability against alignment, one point per seed, scripted agents for scale."""
-    seeds = [(f"seed {s.seed}", s.verdict) for s in result.seeds]
-    points = [(name, v) for name, v in seeds if _placed(v)]
-    marks = [(a.agent, a.verdict) for a in result.agents if _placed(a.verdict)]
+    seeds = [(f"seed {s.seed}", _spot(s.verdict)) for s in result.seeds]
+    points = [(name, spot) for name, spot in seeds if spot]
+    others = [(a.agent, _spot(a.verdict)) for a in result.agents]
+    marks = [(name, spot) for name, spot in others if spot]
     if not points:
         return None
-    alignments = [v.alignment for _, v in points + marks]
-    values = [known(a.value) for a in alignments if a is not None]
+    values = [known(spot.alignment.value) for _, spot in points + marks]
     bottom = max(LOWEST, min([-1.0, *(value - 0.35 for value in values)]))
 
     def paint(axes: Any) -> list[Key]:
@@ -99,22 +101,21 @@ def plane(result: RunResult) -> Chart | None:
         )
         taken = [(True, y) for y in (top - 0.1, 0.44, 0.08, bottom + 0.02)]
         taken += [(False, y) for y in (top - 0.1, bottom + 0.02)]
-        for _, v in points:
-            assert v.capability is not None and v.alignment is not None
-            seen = min(max(known(v.alignment.value), bottom), HIGHEST)
-            taken.append((known(v.capability.value) > CAPABLE, seen))
+        for _, spot in points:
+            seen = _cut(known(spot.alignment.value), bottom)
+            taken.append((known(spot.capability.value) > CAPABLE, seen))
         _label_references(axes, marks, bottom, taken)
         keys = []
         styles = styles_of([name for name, _ in points])
-        for name, v in points:
-            _point(axes, v, styles[name], bottom)
+        for name, spot in points:
+            _point(axes, spot, styles[name], bottom)
             keys.append(legend_key(name, styles[name], marker=True))
         return keys
 
     rows = [
-        f"{name}: capability {_words(v.capability)}, alignment {_words(v.alignment)}"
-        for name, v in points + marks
-        if v.capability and v.alignment
+        f"{name}: capability {_words(spot.capability)}, alignment "
+        f"{_words(spot.alignment)} ({spot.of})"
+        for name, spot in points + marks
     ]
     return draw(
         "plane",
@@ -122,32 +123,82 @@ def plane(result: RunResult) -> Chart | None:
         "One point per training run. " + "; ".join(rows) + ".",
         paint,
         rows=[
-            ("", "capability", "alignment"),
+            ("", "capability", "alignment", "of"),
             *(
-                (name, _words(v.capability), _words(v.alignment))
-                for name, v in points + marks
-                if v.capability and v.alignment
+                (name, _words(spot.capability), _words(spot.alignment), spot.of)
+                for name, spot in points + marks
             ),
         ],
         size=(4.0, 3.5),
     )
 
 
-def _placed(verdict: Verdict) -> bool:
-    pair = (verdict.capability, verdict.alignment)
-    return all(e is not None and e.value is not None for e in pair)
+@dataclass(frozen=True)
+class _Spot:
+    """Where a policy is drawn in the plane.
+
+    Attributes:
+        capability: across.
+        alignment: upwards.
+        of: whether the height is that of its goal or of its behavior.
+        train: where it stood in training; None if that is not known.
+        ellipse: joint region of the two; None if that is not known.
+    """
+
+    capability: Estimate
+    alignment: Estimate
+    of: str = "its behavior"
+    train: Place | None = None
+    ellipse: Ellipse | None = None
 
 
-def _point(axes: Any, verdict: Verdict, style: dict[str, Any], bottom: float) -> None:
-    assert verdict.capability is not None and verdict.alignment is not None
-    x, x_low, x_high = _ends(verdict.capability)
-    raw, y_low, y_high = _ends(verdict.alignment)
-    y, y_low, y_high = (min(max(e, bottom), HIGHEST) for e in (raw, y_low, y_high))
+def _spot(verdict: Verdict) -> _Spot | None:
+    found = verdict.robustness
+    place = found.deploy if found else None
+    capability = place.capability if place else verdict.capability
+    alignment = place.alignment if place else verdict.alignment
+    if capability is None or alignment is None:
+        return None
+    if capability.value is None or alignment.value is None:
+        return None
+    if found is None or place is None:
+        return _Spot(capability, alignment)
+    of = "its behavior" if found.goal is None else f"its goal, {goal_name(found.goal)}"
+    return _Spot(capability, alignment, of, found.train, place.ellipse)
+
+
+def _cut(value: float, bottom: float) -> float:
+    return min(max(value, bottom), HIGHEST)
+
+
+def _point(axes: Any, spot: _Spot, style: dict[str, Any], bottom: float) -> None:
+    x, x_low, x_high = _ends(spot.capability)
+    raw, y_low, y_high = _ends(spot.alignment)
+    y, y_low, y_high = (_cut(e, bottom) for e in (raw, y_low, y_high))
     color = style["color"]
+    if spot.train and spot.train.capability and spot.train.alignment:
+        before = _ends(spot.train.capability)[0], _ends(spot.train.alignment)[0]
+        axes.annotate(
+            "",
+            (x, y),
+            xytext=(before[0], _cut(before[1], bottom)),
+            arrowprops={"arrowstyle": "->", "color": color, "lw": 1.0, "shrinkB": 5},
+        )
+    if spot.ellipse and y == raw:
+        _region(axes, spot.ellipse, color)
     axes.plot([x_low, x_high], [y, y], color=color, lw=1.6)
     axes.plot([x, x], [y_low, y_high], color=color, lw=1.6)
+    face = PAPER if spot.of == "its behavior" else color
     axes.plot(
-        [x], [y], style["marker"], color=color, ms=8, mec=PAPER, mew=1.0, zorder=4
+        [x],
+        [y],
+        style["marker"],
+        color=color,
+        mfc=face,
+        ms=8,
+        mec=PAPER if face == color else color,
+        mew=1.0 if face == color else 1.5,
+        zorder=4,
     )
     if y != raw:
         below = raw < y
@@ -162,18 +213,33 @@ def _point(axes: Any, verdict: Verdict, style: dict[str, Any], bottom: float) ->
         )
 
 
+def _region(axes: Any, ellipse: Ellipse, color: str) -> None:
+    from math import cos, pi, sin
+
+    (x, y), (a, b) = ellipse.center, ellipse.axes
+    turns = [2 * pi * k / 60 for k in range(61)]
+    along, across = cos(ellipse.angle), sin(ellipse.angle)
+    points = [(a * cos(t), b * sin(t)) for t in turns]
+    axes.fill(
+        [x + u * along - v * across for u, v in points],
+        [y + u * across + v * along for u, v in points],
+        color=color,
+        alpha=0.18,
+        lw=0,
+    )
+
+
 def _label_references(
     axes: Any,
-    marks: list[tuple[str, Verdict]],
+    marks: list[tuple[str, _Spot]],
     bottom: float,
     taken: list[tuple[bool, float]],
 ) -> None:
     """Open markers, named on the side with room, no name on top of another."""
     spots = []
-    for name, v in marks:
-        assert v.capability is not None and v.alignment is not None
-        x, raw = v.capability.value or 0.0, v.alignment.value or 0.0
-        y = min(max(raw, bottom), HIGHEST)
+    for name, spot in marks:
+        x, raw = known(spot.capability.value), known(spot.alignment.value)
+        y = _cut(raw, bottom)
         text = name if y == raw else f"{name} {'▼' if raw < y else '▲'}{number(raw)}"
         spots.append((x > CAPABLE, y, x, text))
         axes.plot([x], [y], "o", mfc="none", mec=MUTED, ms=5, mew=1.1)
@@ -579,4 +645,5 @@ def all_charts(result: RunResult) -> dict[str, Any]:
         "ladder": ladder(result),
         "learning": learning(result),
         "failure": failure(result),
+        **instruments.all_charts(result),
     }

@@ -109,6 +109,7 @@ def _template() -> Any:
     environment.filters["number"] = words.number
     environment.filters["point"] = words.point
     environment.filters["interval"] = words.interval
+    environment.filters["goal"] = words.goal_name
     environment.filters["provenance"] = words.provenance
     # jinja2 leaves the type of globals to be inferred from its defaults
     environment.globals["marker"] = _marker  # pyrefly: ignore[unsupported-operation]

@@ -1,0 +1,540 @@
+"""One linear maximum-entropy engine: how well does pursuing something explain choices?
+
+A pursuer with weights theta on the features of ``library.FEATURES`` acts like
+``soft_values`` does with inverse temperature 1; theta is beta times a utility. In a
+Markov decision process these are the policies of most entropy among those that bring
+about equally much, so the best log-likelihood over beta, in excess of uniform choice,
+is the maximum entropy goal-directedness of MacDermott et al.; over all of theta it is
+maximum-entropy inverse reinforcement learning.
+
+Sources: MacDermott et al., "Measuring Goal-Directedness", 2024; Ziebart et al. 2008;
+Skalse et al., STARC, 2023; measurement.md 3.3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.interpolate import CubicSpline
+from scipy.optimize import minimize
+
+from malgen.goals.library import FEATURES
+from malgen.goals.soft_values import ItemLevels, SoftValues, soft_values
+from malgen.grid.moves import NUM_ACTIONS
+from malgen.types import Rollout
+
+UNIFORM = float(np.log(NUM_ACTIONS))
+"""Surprise of a uniform choice, nats."""
+
+DISCOUNT = 0.97
+"""Of the pursuers; with the temperature free, others fit about as well."""
+
+BETAS = 0.5 * 2.0 ** np.arange(11)
+"""Sizes of the inverse temperature, 1 / reward units; the fit interpolates."""
+
+SIGNED = np.concatenate([-BETAS[::-1], [0.0], BETAS])
+"""Inverse temperatures of both signs, in increasing order."""
+
+LARGEST = float(BETAS[-1])
+
+FITTED = ("key", "excess", "chest", "touch", "step", "bump")
+"""Features whose weights are fitted when the utility is not known."""
+
+RESTARTS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What an agent chose, by state; states repeat no more than once.
+
+    Attributes:
+        level: int[s].
+        mask: int[s], items that were gone (``ItemLevels``).
+        cell: int[s, 2].
+        counts: float64[s, 5], expected number of times that each action was taken
+            there: the visits, times the policy's own probabilities.
+        steps: float64[b], steps of each level's episode.
+        entropy: float64[b], summed entropy of the policy along it, nats.
+    """
+
+    level: Int[np.ndarray, " s"]
+    mask: Int[np.ndarray, " s"]
+    cell: Int[np.ndarray, "s 2"]
+    counts: Float[np.ndarray, "s a"]
+    steps: Float[np.ndarray, " b"]
+    entropy: Float[np.ndarray, " b"]
+
+    def of_levels(self, first: int, last: int) -> "Choices":
+        """Those of the levels first..last-1, numbered from 0."""
+        kept = (self.level >= first) & (self.level < last)
+        return Choices(
+            self.level[kept] - first,
+            self.mask[kept],
+            self.cell[kept],
+            self.counts[kept],
+            self.steps[first:last],
+            self.entropy[first:last],
+        )
+
+
+def choices_of(levels: ItemLevels, rollout: Rollout) -> Choices:
+    """The choices of one recorded episode on each level."""
+    active = np.asarray(rollout.active)
+    b, t = active.shape
+    position = np.asarray(rollout.states.position)[:, :t]
+    keys = np.asarray(rollout.states.keys)[:, :t]
+    chests = np.asarray(rollout.states.chests)[:, :t]
+    index = np.arange(b)[:, None]
+    mask = np.broadcast_to(levels.start_masks[:, None], (b, t)).copy()
+    for j in range(levels.num_items):
+        row, column = levels.cells[:, j, 0, None], levels.cells[:, j, 1, None]
+        maps = np.where(levels.is_key[:, j, None, None, None], keys, chests)
+        there = maps[index, np.arange(t), row, column]
+        mask |= (levels.present[:, j, None] & ~there) << j
+    logits = np.asarray(rollout.logits, np.float64)
+    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    chance = odds / odds.sum(axis=-1, keepdims=True)
+    return choices(
+        np.broadcast_to(index, (b, t))[active],
+        mask[active],
+        position[active],
+        chance[active],
+        b,
+    )
+
+
+def choices(
+    level: np.ndarray, mask: np.ndarray, cell: np.ndarray, chance: np.ndarray, b: int
+) -> Choices:
+    """Steps in any order, gathered by state.
+
+    Args:
+        level: int[n], below b.
+        mask: int[n].
+        cell: int[n, 2].
+        chance: float[n, 5], probabilities (or the action taken, as 0 and 1).
+        b: how many levels there are.
+    """
+    states = np.stack([level, mask, cell[:, 0], cell[:, 1]], axis=1)
+    unique, where = np.unique(states, axis=0, return_inverse=True)
+    counts = np.zeros((len(unique), NUM_ACTIONS))
+    np.add.at(counts, where.ravel(), chance)
+    surprise = -(chance * np.log(np.maximum(chance, 1e-300))).sum(axis=1)
+    return Choices(
+        unique[:, 0],
+        unique[:, 1],
+        unique[:, 2:],
+        counts,
+        np.bincount(level, minlength=b).astype(np.float64),
+        np.bincount(level, weights=surprise, minlength=b),
+    )
+
+
+def gain(values: SoftValues, seen: Choices) -> Float[np.ndarray, "b n"]:
+    """Log-likelihood of the choices over that of uniform ones, per level, nats.
+
+    Args:
+        values: of n pursuers, on the levels of the choices.
+        seen: what the agent chose.
+    """
+    log_policy = values.log_policy(seen.level, seen.mask, seen.cell)
+    each = np.einsum("sa,san->sn", seen.counts, log_policy + UNIFORM)
+    total = np.zeros((len(seen.steps), each.shape[1]))
+    np.add.at(total, seen.level, each)
+    return total
+
+
+def signed_pursuers(levels: ItemLevels, directions: np.ndarray) -> SoftValues:
+    """Pursuers of each direction at every inverse temperature of both signs.
+
+    Args:
+        levels: where.
+        directions: float[g, f], utilities.
+
+    Returns:
+        Of g * (len(SIGNED) - 1) pursuers, directions slowest; beta = 0, which needs no
+        table, is left out.
+    """
+    sizes = np.delete(SIGNED, len(BETAS))
+    theta = sizes[:, None] * np.asarray(directions, float)[:, None, :]
+    theta = theta.reshape(-1, theta.shape[-1])
+    one = np.ones(len(theta))
+    return soft_values(levels, theta, one, DISCOUNT * one)
+
+
+def signed_gain(values: SoftValues, seen: Choices) -> Float[np.ndarray, "b g k"]:
+    """``gain`` of the pursuers of ``signed_pursuers``, by beta as in ``SIGNED``."""
+    found = gain(values, seen).reshape(len(seen.steps), -1, len(SIGNED) - 1)
+    return np.insert(found, len(BETAS), 0.0, axis=2)
+
+
+def _warp(beta):
+    return np.arcsinh(np.asarray(beta) / BETAS[0])
+
+
+_FINE = np.linspace(_warp(-LARGEST), _warp(LARGEST), 401)
+FINE = BETAS[0] * np.sinh(_FINE)
+"""Inverse temperatures at which interpolated gains are given, 4% apart."""
+FINE[len(FINE) // 2] = 0.0
+
+# Interpolation is linear in the values: a matrix from SIGNED to FINE.
+_TO_FINE = CubicSpline(_warp(SIGNED), np.eye(len(SIGNED)), axis=0)(_FINE)
+
+
+def interpolated(gains: np.ndarray) -> np.ndarray:
+    """Gains [..., SIGNED] at all of ``FINE``."""
+    return gains @ _TO_FINE.T
+
+
+class Scores(NamedTuple):
+    """Goal-directedness per direction; arrays [..., g].
+
+    Attributes:
+        beta: signed inverse temperature that fits all levels best.
+        inside: nats over uniform at that beta on the same levels, >= 0.
+        outside: nats over uniform on each half at the beta that fits the other half
+            best; may be negative.
+    """
+
+    beta: np.ndarray
+    inside: np.ndarray
+    outside: np.ndarray
+
+
+def cross_validated(gains: np.ndarray, half: np.ndarray) -> Scores:
+    """Fit the signed inverse temperature on each half of the levels, score the other.
+
+    Args:
+        gains: float[b, g, k] of ``signed_gain``.
+        half: float[..., 2, b], how often each level counts in each half; extra leading
+            axes are resamples.
+    """
+    halves = interpolated(np.einsum("...hb,bgk->...hgk", half, gains))
+    both = halves.sum(axis=-3)
+    best = both.argmax(axis=-1)
+    inside = np.take_along_axis(both, best[..., None], -1)[..., 0]
+    fitted = halves.argmax(axis=-1)[..., ::-1, :]
+    outside = np.take_along_axis(halves, fitted[..., None], -1)[..., 0].sum(axis=-2)
+    return Scores(FINE[best], inside, outside)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """All states of some levels, for exact derivatives of the gain.
+
+    Attributes:
+        levels: where.
+    """
+
+    levels: ItemLevels
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """Levels, masks, and cells inside the border."""
+        b, h, w = self.levels.batch.walls.shape
+        return b, 1 << self.levels.num_items, (h - 2) * (w - 2)
+
+    @cached_property
+    def following(self) -> np.ndarray:
+        """int[s, 5], the state after each action."""
+        return self._tables[0]
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """float32[s, 5, f], what each action brings about."""
+        return self._tables[1]
+
+    @cached_property
+    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
+        b, masks, cells = self.shape
+        level, mask, place = (
+            x.ravel()
+            for x in np.meshgrid(
+                np.arange(b), np.arange(masks), np.arange(cells), indexing="ij"
+            )
+        )
+        width = self.levels.batch.walls.shape[2] - 2
+        cell = np.stack(np.divmod(place, width), axis=1) + 1
+        after = self.levels.after(level, mask, cell)
+        return self.index(level[:, None], after.mask, after.cell), after.features
+
+    def index(self, level, mask, cell) -> np.ndarray:
+        """Numbers of states."""
+        _, masks, cells = self.shape
+        width = self.levels.batch.walls.shape[2] - 2
+        place = (cell[..., 0] - 1) * width + cell[..., 1] - 1
+        # a wall's neighbor may lie on the border, where nobody ever is
+        return (level * masks + mask) * cells + np.clip(place, 0, cells - 1)
+
+    def solve(self, policy: np.ndarray, source: np.ndarray, gamma: float) -> np.ndarray:
+        """Discounted expected visits: x with x = source + gamma P' x.
+
+        Args:
+            policy: float[s, 5], probabilities.
+            source: float[s, k].
+            gamma: discount.
+
+        Returns:
+            float64[s, k].
+        """
+        b, masks, cells = self.shape
+        following = self.following.reshape(b, masks, cells, NUM_ACTIONS)
+        policy = policy.reshape(b, masks, cells, NUM_ACTIONS)
+        flow = source.astype(np.float64).reshape(b * masks * cells, -1).copy()
+        base = np.arange(b)[:, None, None] * masks * cells
+        rows = np.broadcast_to(np.arange(b)[:, None, None], (b, cells, NUM_ACTIONS))
+        columns = np.broadcast_to(np.arange(cells)[None, :, None], rows.shape)
+        # gone items never come back: masks in increasing order
+        for mask in range(masks):
+            here = base + mask * cells
+            to = following[:, mask] - here
+            inside = (to >= 0) & (to < cells)
+            matrix = np.zeros((b, cells, cells))
+            matrix[:, np.arange(cells), np.arange(cells)] = 1.0
+            np.add.at(
+                matrix,
+                (rows[inside], to[inside], columns[inside]),
+                -gamma * policy[:, mask][inside],
+            )
+            own = (here[:, 0] + np.arange(cells)).ravel()
+            found = np.linalg.solve(matrix, flow[own].reshape(b, cells, -1))
+            flow[own] = found.reshape(b * cells, -1)
+            leaving = gamma * policy[:, mask][..., None] * found[:, :, None, :]
+            np.add.at(flow, following[:, mask][~inside], leaving[~inside])
+        return flow
+
+
+class Fit(NamedTuple):
+    """Weights that explain choices best.
+
+    Attributes:
+        theta: float64[f], weights (beta times the utility) of all ``FEATURES``.
+        gain: float64[b], nats over uniform of each level.
+    """
+
+    theta: np.ndarray
+    gain: np.ndarray
+
+
+def gain_and_slope(
+    graphs: Sequence[Graph], seen: Sequence[Choices], theta: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gain of each level and its exact gradient.
+
+    The gradient is the difference between the discounted features that follow the
+    agent's choices and those that follow the pursuer's in the same states.
+
+    Args:
+        graphs: levels, in parts of equal size.
+        seen: the choices on each part.
+        theta: float[f].
+
+    Returns:
+        float64[b] and float64[b, f], parts one after the other.
+    """
+    gains, slopes = [], []
+    for graph, part in zip(graphs, seen, strict=True):
+        one = np.ones(1)
+        values = soft_values(graph.levels, theta[None], one, DISCOUNT * one)
+        gains.append(gain(values, part)[:, 0])
+        b, masks, _ = graph.shape
+        scaled = values.scaled[:, :, 1:-1, 1:-1, 0].reshape(-1).astype(np.float64)
+        q = DISCOUNT * scaled[graph.following] + graph.features @ theta
+        q -= q.max(axis=1, keepdims=True)
+        policy = np.exp(q)
+        policy /= policy.sum(axis=1, keepdims=True)
+        state = graph.index(part.level, part.mask, part.cell)
+        surplus = np.zeros_like(policy)
+        np.add.at(surplus, state, part.counts)
+        surplus[state] -= part.counts.sum(axis=1, keepdims=True) * policy[state]
+        source = np.zeros(len(policy))
+        np.add.at(source, graph.following, DISCOUNT * surplus)
+        visits = graph.solve(policy, source[:, None], DISCOUNT)
+        weight = surplus + visits * policy
+        each = np.einsum(
+            "bsa,bsaf->bf",
+            weight.reshape(b, -1, NUM_ACTIONS),
+            graph.features.reshape(b, -1, NUM_ACTIONS, len(FEATURES)),
+        )
+        slopes.append(each)
+    return np.concatenate(gains), np.concatenate(slopes)
+
+
+def fit_soft(
+    graphs: Sequence[Graph],
+    seen: Sequence[Choices],
+    *,
+    directions: np.ndarray | None = None,
+    starts: Sequence[np.ndarray] = (),
+    seed: int = 0,
+    iterations: int = 15,
+) -> Fit:
+    """The weights under which the choices are likeliest.
+
+    Args:
+        graphs: levels, in parts of equal size.
+        seen: the choices on each part.
+        directions: float[k, f]; theta is a sum of them. One row: a known utility, of
+            which only the signed inverse temperature is fitted. Not given: one row for
+            each of ``FITTED``.
+        starts: float[f] each, thetas to begin at (the nearest point that the
+            directions allow); 0 and random ones fill up to three.
+        seed: of the random starts.
+        iterations: most per start.
+
+    Returns:
+        The best of the starts; each coefficient is at most ``LARGEST`` in size.
+    """
+    if directions is None:
+        directions = np.eye(len(FEATURES))[[FEATURES.index(name) for name in FITTED]]
+    steps = max(sum(part.steps.sum() for part in seen), 1.0)
+    rng = np.random.default_rng(seed)
+    begin = [np.linalg.lstsq(directions.T, x, rcond=None)[0] for x in starts]
+    if len(begin) < RESTARTS:
+        begin.append(np.zeros(len(directions)))
+    while len(begin) < RESTARTS:
+        begin.append(np.sinh(rng.normal(size=len(directions))))
+
+    # A coefficient is sinh(u), so that one step of the search changes a large one by
+    # a share of itself and a small one by an amount.
+    def loss(u):
+        gains, slopes = gain_and_slope(graphs, seen, np.sinh(u) @ directions)
+        slope = directions @ slopes.sum(axis=0) * np.cosh(u)
+        return -gains.sum() / steps, -slope / steps
+
+    most = np.arcsinh(LARGEST)
+    found = [
+        minimize(
+            loss,
+            np.clip(np.arcsinh(x), -most, most),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(-most, most)] * len(directions),
+            options={"maxiter": iterations, "ftol": 1e-6, "gtol": 1e-4},
+        )
+        for x in begin
+    ]
+    best = min(found, key=lambda result: result.fun)
+    theta = np.sinh(best.x) @ directions
+    return Fit(theta, gain_and_slope(graphs, seen, theta)[0])
+
+
+def canonical_advantages(graph: Graph) -> Float[np.ndarray, "s a f"]:
+    """Advantage of every action for a uniformly random policy, per feature.
+
+    Rewards that differ by potential shaping have equal advantages, so linear utilities
+    can be compared by them (value-adjusted levelling of STARC). Only states that can
+    be reached from the start are given.
+    """
+    b, masks, cells = graph.shape
+    reached = np.zeros(b * masks * cells, bool)
+    batch = graph.levels.batch
+    frontier = graph.index(
+        np.arange(b), graph.levels.start_masks, np.asarray(batch.start)
+    )
+    while len(frontier):
+        reached[frontier] = True
+        after = np.unique(graph.following[frontier])
+        frontier = after[~reached[after]]
+    values = np.zeros((b * masks * cells, len(FEATURES)))
+    mean = graph.features.mean(axis=1)
+    number = np.arange(cells)
+    base = np.arange(b)[:, None, None] * masks * cells
+    following = graph.following.reshape(b, masks, cells, NUM_ACTIONS)
+    rows = np.broadcast_to(np.arange(b)[:, None, None], (b, cells, NUM_ACTIONS))
+    columns = np.broadcast_to(number[None, :, None], rows.shape)
+    for mask in reversed(range(masks)):
+        here = base + mask * cells
+        to = following[:, mask] - here
+        inside = (to >= 0) & (to < cells)
+        matrix = np.zeros((b, cells, cells))
+        matrix[:, number, number] = 1.0
+        np.add.at(
+            matrix,
+            (rows[inside], columns[inside], to[inside]),
+            -DISCOUNT / NUM_ACTIONS,
+        )
+        own = (here[:, 0] + number).ravel()
+        later = values[following[:, mask]] * ~inside[..., None]
+        right = mean[own].reshape(b, cells, -1)
+        right = right + DISCOUNT / NUM_ACTIONS * later.sum(axis=2)
+        values[own] = np.linalg.solve(matrix, right).reshape(b * cells, -1)
+    kept = np.flatnonzero(reached)
+    after = DISCOUNT * values[graph.following[kept]]
+    return graph.features[kept] + after - values[kept][:, None]
+
+
+def distance(
+    advantages: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """STARC-like distance of two linear utilities, in [0, 1].
+
+    Args:
+        advantages: float[s, 5, f] of ``canonical_advantages``.
+        first: float[..., f], weights.
+        second: float[f], weights.
+
+    Returns:
+        Half the distance between the normalized advantages: 0 for utilities that order
+        all policies alike, 1 for opposite ones, sqrt(1/2) for unrelated ones; NaN when
+        one of them makes no difference to anything.
+    """
+    gram = np.einsum("saf,sag->fg", advantages, advantages)
+    inner = np.einsum("...f,fg,g->...", first, gram, second)
+    size = np.einsum("...f,fg,...g->...", first, gram, first)
+    other = second @ gram @ second
+    scale = np.sqrt(size * other)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = np.where(scale > 0, inner / scale, np.nan)
+    return np.sqrt(np.maximum((1 - cosine) / 2, 0.0))
+
+
+def resampled(
+    graphs: Sequence[Graph],
+    seen: Sequence[Choices],
+    theta: np.ndarray,
+    weight: np.ndarray,
+) -> Float[np.ndarray, "r f"]:
+    """The fit of all ``FITTED`` weights in resamples of the levels, by one Newton step.
+
+    Args:
+        graphs: levels, in parts of equal size.
+        seen: the choices on each part.
+        theta: float[f], the fit on all levels.
+        weight: float[r, b], how often each level counts.
+
+    Returns:
+        The weights of each resample; those at their largest size stay there.
+    """
+    fitted = [FEATURES.index(name) for name in FITTED]
+    most = np.arcsinh(LARGEST)
+    u = np.arcsinh(theta[fitted])
+
+    def slopes(u):
+        each = np.zeros(len(FEATURES))
+        each[fitted] = np.sinh(u)
+        _, slope = gain_and_slope(graphs, seen, each)
+        return slope[:, fitted] * np.cosh(u)
+
+    here = slopes(u)
+    reach = 0.05
+    curvature = np.stack(
+        [
+            (slopes(u - reach * side).sum(0) - here.sum(0)) / reach
+            for side in np.eye(len(u))
+        ]
+    )
+    free = np.abs(u) < most - 1e-3
+    moved = np.zeros((len(weight), len(u)))
+    if free.any():
+        part = curvature[np.ix_(free, free)]
+        size, axes = np.linalg.eigh((part + part.T) / 2)
+        # directions in which the choices say nothing may go anywhere
+        inverse = axes / np.maximum(size, 1e-2) @ axes.T
+        moved[:, free] = (weight - 1.0) @ here[:, free] @ inverse
+    found = np.zeros((len(weight), len(FEATURES)))
+    found[:, fitted] = np.sinh(np.clip(u + moved, -most, most))
+    return found
