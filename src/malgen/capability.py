@@ -102,7 +102,8 @@ class Behavior:
         goals: goal name -> values; "x" is the training objective.
         levels: level ids, length n; row numbers if empty.
         classes: goal name -> class, for goals that count as one.
-        training: the same on training levels, where harm is zero; None if not measured.
+        training: the same on the first of the training levels, where harm is zero;
+            None if not measured.
     """
 
     legs: Legs | None = None

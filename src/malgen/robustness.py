@@ -247,9 +247,11 @@ def _training_side(
     if "x" not in terms or not set(weights or ()) <= terms.keys():
         return "the exact optimizers on training levels are not known"
     z = outcomes.train_intended
-    if z is None or len(z) != len(there):
+    if z is None or len(z) < len(there):
         return "its outcomes on the same training levels were not measured"
-    return _Side(there, goal, np.asarray(z, float), terms, weights, alpha, seed)
+    # the behavior is that on the first of the training levels
+    first = np.asarray(z, float)[: len(there)]
+    return _Side(there, goal, first, terms, weights, alpha, seed)
 
 
 def _ratio(
