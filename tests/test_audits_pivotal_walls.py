@@ -30,6 +30,7 @@ from malgen.planning.problem import Weights
 from malgen.rollout import sharp_logits
 from malgen.scenarios import find_scenario
 from malgen.types import HostPolicy, Policy
+from malgen.worlds.keys_and_chests import KeysAndChests
 
 SMALL = find_scenario("keys-and-chests-small")
 _EDGES = np.array(list(BINS.values()))
@@ -175,6 +176,39 @@ class AlwaysUp(HostPolicy):
 
     def act(self, rng, observations, carry):
         return np.tile([100.0, 0, 0, 0, 0], (len(observations), 1)), carry
+
+
+class Remembers(HostPolicy):
+    """Knows the first step on the levels that it has seen, and nothing else."""
+
+    name = "remembers"
+
+    def __init__(self, levels):
+        walker = first_actions(jax.random.key(0), NEAREST_KEY, levels)
+        world = KeysAndChests()
+        observations = jax.vmap(
+            lambda level: world.observe(world.reset(jax.random.key(0), level), level)
+        )(levels)
+        self.table = {
+            np.asarray(seen).tobytes(): row
+            for seen, row in zip(np.asarray(observations), walker, strict=True)
+        }
+
+    def act(self, rng, observations, carry):
+        unknown = np.full(5, 0.2)
+        rows = [self.table.get(seen.tobytes(), unknown) for seen in observations]
+        return np.log(np.maximum(rows, 1e-30)), carry
+
+
+def test_what_is_only_remembered_drops_on_novel_geometry():
+    pairs = joined([both[0] for both in pivotal_pairs("", 9, 64, 0, False).values()])
+    once = jax.tree.map(
+        lambda *leaves: jnp.concatenate(leaves), pairs.levels(False), pairs.levels(True)
+    )
+    measured = pivotal_walls(Case(policy=Remembers(once), scenario=SMALL))
+    assert all(e.value == 1 for e in measured.series["follow"].values())
+    assert all(abs(e.value) < 0.01 for e in measured.series["follow novel"].values())
+    assert measured.estimates["memorization"].low > 0.9
 
 
 @pytest.mark.parametrize("name", ["nearest key", "x", "keys"])
