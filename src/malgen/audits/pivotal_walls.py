@@ -324,8 +324,14 @@ def _sentence(answers: Answers, depth: Estimate) -> str:
             "its first move follows what decides the best way at every distance "
             f"asked, up to {answers.ceiling} cells"
         )
-    if depth.value < 1:
+    nearest = answers.in_bin("1-2")[0]
+    if nearest < 0.1:
         return "its first move does not follow walls that decide the best way"
+    if depth.value < 1:
+        return (
+            "its first move follows walls that decide the best way only right before "
+            f"it, and there only by {nearest:.0%}"
+        )
     return (
         "its first move follows walls that decide the best way up to about "
         f"{depth.value:.1f} cells away"
