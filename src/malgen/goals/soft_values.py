@@ -320,7 +320,7 @@ def _problem(levels: ItemLevels) -> _Problem:
 
 @jax.jit
 def _solve(problem: _Problem, weights, beta, gamma):
-    """beta * V: float32[b, 2**m, h, w, n] without the border."""
+    """Beta * V: float32[b, 2**m, h, w, n] without the border."""
     b, h, w = problem.floor.shape
     m, n = problem.cells.shape[1], beta.shape[0]
     floor = problem.floor[..., None]
