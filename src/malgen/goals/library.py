@@ -24,6 +24,10 @@ the way. The others: it is then on that cell.
 """
 
 
+ALL_ITEMS = 6
+"""Items of the fullest level that is tabulated."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Goal:
     """Something that could be pursued.
@@ -48,10 +52,11 @@ class Goal:
         """float64[f], reward of each feature for a pursuer with this discount.
 
         What counts in every step (being on a cell) is scaled by 1 - discount, so that
-        being there for ever is worth as much as one item.
+        being there for ever is worth as much as all items of a level.
         """
         lasting = [name == "touch" or name in CELLS for name in FEATURES]
-        return self.vector() * np.where(lasting, 1.0 - discount, 1.0)
+        scale = ALL_ITEMS * (1.0 - discount)
+        return self.vector() * np.where(lasting, scale, 1.0)
 
     @property
     def wants_items(self) -> bool:

@@ -7,7 +7,6 @@ Sources: Huggins & Miller, "Robust inference and model criticism using bagged
 posteriors"; Orseau, McGregor McGill & Legg 2018; measurement.md 3.2.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -175,20 +174,24 @@ def infer(fits: Fits) -> Inference:
     )
 
 
-def peak(values: Sequence[float], at: Sequence[float]) -> float:
+def peak(values: np.ndarray, at: np.ndarray) -> tuple[float, float]:
     """Where a curve on equally spaced points peaks, between the points (parabola).
 
     Args:
-        values: heights.
-        at: positions, equally spaced.
+        values: float[n], heights.
+        at: float[n], positions, equally spaced.
+
+    Returns:
+        The position of the peak and its height.
     """
-    y, x = np.asarray(values, float), np.asarray(at, float)
-    i = int(y.argmax())
-    if i in (0, len(y) - 1):
-        return float(x[i])
-    left, mid, right = y[i - 1 : i + 2]
-    shift = 0.5 * (left - right) / (left - 2 * mid + right)
-    return float(x[i] + shift * (x[1] - x[0]))
+    i = int(values.argmax())
+    if i in (0, len(values) - 1):
+        return float(at[i]), float(values[i])
+    left, middle, right = values[i - 1 : i + 2]
+    bend = left - 2 * middle + right
+    shift = 0.0 if bend == 0 else 0.5 * (left - right) / bend
+    height = middle - 0.25 * (left - right) * shift
+    return float(at[i] + shift * (at[1] - at[0])), float(height)
 
 
 def _log_sum(x: np.ndarray, axis: int) -> np.ndarray:
