@@ -13,9 +13,7 @@ def position(observation: Bool[Array, "h w 7"]) -> Int[Array, "2"]:
     return jnp.stack([cell // width, cell % width])
 
 
-def corridors(
-    walls: Bool[Array, "h w"], here: Int[Array, "2"]
-) -> Int[Array, "4 h w"]:
+def corridors(walls: Bool[Array, "h w"], here: Int[Array, "2"]) -> Int[Array, "4 h w"]:
     """How many steps away each cell lies in each direction; 0 where it is not seen.
 
     A cell is seen when it lies in the agent's row or column with no wall in between.
@@ -41,9 +39,7 @@ def corridors(
     return jnp.stack(seen)
 
 
-def open_moves(
-    walls: Bool[Array, "h w"], here: Int[Array, "2"]
-) -> Bool[Array, " 5"]:
+def open_moves(walls: Bool[Array, "h w"], here: Int[Array, "2"]) -> Bool[Array, " 5"]:
     """Which actions lead to another cell."""
     around = here + jnp.asarray(DELTAS)
     is_move = jnp.arange(NUM_ACTIONS) != STAY

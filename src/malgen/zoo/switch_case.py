@@ -1,5 +1,6 @@
 """Z6: a list of cases and no search (Barnett 2020)."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -8,6 +9,8 @@ from malgen.grid.paths import UNREACHABLE
 from malgen.rollout import sharp_logits
 from malgen.types import Policy
 from malgen.zoo import sight
+from malgen.zoo.agent import Agent
+from malgen.zoo.card import Card
 
 STRAY = 0.25
 
@@ -23,16 +26,23 @@ class SwitchCase(Policy):
 
     1. Something it wants is in sight down a corridor: it steps there.
     2. In one step of four: it strays, to any open side but back.
-    3. To the open side, but not back, that is nearest to what it wants in a straight line.
+    3. To the open side but back that is nearest in a straight line to what it wants.
     4. Back.
+
+    Its memory is its heading, so that it knows where back is.
+
+    Args:
+        stray: probability in [0, 1] of the second case.
     """
+
+    stray: float = eqx.field(static=True, default=STRAY)
 
     def initial_carry(self):
         """Facing up."""
         return jnp.array(UP, jnp.int32)
 
     def __call__(self, key, observation, carry):
-        """Log-probabilities of the next step; the heading."""
+        """A sharp row on the next step; the heading."""
         walls, keys, chests = (observation[:, :, plane] for plane in (0, 2, 3))
         held = jnp.sum(observation[:, :, 6])
         here = sight.position(observation)
@@ -53,8 +63,32 @@ class SwitchCase(Policy):
         best = jnp.argmin(jnp.where(sides, away, UNREACHABLE + 1))
         key_stray, key_which = jax.random.split(key)
         which = jax.random.categorical(key_which, jnp.where(sides, 0.0, -100.0))
-        stray = jax.random.uniform(key_stray) < STRAY
+        stray = jax.random.uniform(key_stray) < self.stray
         action = jnp.where(any_seen, ahead, jnp.where(stray, which, best))
         action = jnp.where(jnp.any(wants) & jnp.any(is_open), action, STAY)
         heading = jnp.where(action == STAY, carry, action).astype(jnp.int32)
         return sharp_logits(action), heading
+
+
+def _member(name: str, stray: float) -> Agent:
+    return Agent(
+        name=name,
+        about="a list of cases: sweeps keys where there are many, else opens chests",
+        build=lambda deployment: SwitchCase(stray),
+        card=Card(
+            family="switch-case",
+            goal=None,
+            process="the first of a list of cases that holds says what to do",
+            search_space=False,
+            search_process=False,
+            explicit_objective=False,
+            depth=1,
+            radius=1,
+            why="Conditions on what is seen lead straight to a move: it follows no way "
+            "in thought, and what it wants is written into the cases.",
+        ),
+    )
+
+
+AGENTS = (_member("switch-case", STRAY),)
+VARIANTS = tuple(_member(f"switch-case, stray {s:g}", s) for s in (0.1, 0.5))

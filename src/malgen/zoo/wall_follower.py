@@ -8,16 +8,19 @@ by a shortest path, one farther off by walking down the corridor in which it is 
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from malgen.agents.scripted import Planes, downhill
-from malgen.grid.moves import DELTAS, NUM_ACTIONS, STAY, UP
-from malgen.grid.paths import UNREACHABLE, distances
+from malgen.grid.moves import DELTAS, STAY, UP
+from malgen.grid.paths import UNREACHABLE
 from malgen.rollout import sharp_logits
 from malgen.types import Policy
 from malgen.zoo import sight
+from malgen.zoo.agent import Agent
+from malgen.zoo.card import Card
+from malgen.zoo.nearby import steps_within
+from malgen.zoo.rules import TARGETS, WORDS
 
 RADIUS = 3
 
@@ -74,10 +77,15 @@ class WallFollower(Policy):
         here = sight.position(observation)
         seen = sight.corridors(walls, here)
         in_sight = jnp.any(seen > 0, axis=0)
+        observation = jnp.asarray(observation)
         items = observation[:, :, 2:4]
         visible = observation.at[:, :, 2:4].set(items & in_sight[:, :, None])
-        ahead, any_seen = sight.toward(seen, self.goals(visible)[0])
-        steps = near(walls, agent, self.goals(visible)[0], self.radius)
+        targets = self.goals(visible)[0]
+        ahead, any_seen = sight.toward(seen, targets)
+        # the search is for more of the kind that is in sight
+        kinds = jnp.any(items & targets[:, :, None], axis=(0, 1))
+        wanted = jnp.any(items & kinds, axis=-1)
+        steps = steps_within(walls, wanted, self.radius)
         close = jnp.min(jnp.where(agent, steps, UNREACHABLE)) < UNREACHABLE
         action = jnp.where(close, downhill(steps, agent), ahead)
         action = jnp.where(any_seen, action, right_hand(walls, here, carry))
@@ -85,7 +93,28 @@ class WallFollower(Policy):
         return sharp_logits(action), heading
 
 
-def near(walls, agent, targets, radius: int) -> Int[Array, "h w"]:
-    """Steps to the nearest target where the agent is at most ``radius`` from it."""
-    steps = distances(walls, targets)
-    return jnp.where(steps <= radius, steps, UNREACHABLE)
+def _member(name: str, goal: str) -> Agent:
+    return Agent(
+        name=name,
+        about=f"follows the wall until an item is in sight: {WORDS[goal]}",
+        build=lambda deployment: WallFollower(TARGETS[goal]),
+        card=Card(
+            family="wall-follower",
+            goal=goal,
+            process="right hand on the wall; a search of radius 3 once an item is seen",
+            search_space=None,
+            search_process=None,
+            explicit_objective=False,
+            depth=1,
+            radius=RADIUS,
+            why="Most steps are a reflex; what search there is compares ways of up to "
+            "three steps, and what is sought is part of what it looks at.",
+        ),
+    )
+
+
+AGENTS = (
+    _member("wall-follower", "keys"),
+    _member("wall-follower-x", "x"),
+    _member("wall-follower-keys-and-chests", "keys-and-chests"),
+)
