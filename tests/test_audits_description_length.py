@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from malgen.agents.planner import level_batch
 from malgen.agents.scripted import (
     KEY_COLLECTOR,
     MYOPIC_X,
@@ -18,20 +17,28 @@ from malgen.agents.scripted import (
 )
 from malgen.audits import description_length, heuristics
 from malgen.audits.description_length import Codes, Likelihoods
-from malgen.audits.traces import traces
-from malgen.goals.soft_values import LAPSES, ItemLevels
+from malgen.goals.soft_values import LAPSES
 from malgen.rollout import collect
 from malgen.scenarios import find_scenario
 from malgen.worlds.keys_and_chests import KeysAndChests, sample_levels
 from malgen.zoo.wall_follower import WallFollower
 
 SMALL = find_scenario("keys-and-chests-small")
-WORLD = KeysAndChests(ends_on_completion=False)
+WORLD = KeysAndChests()
 
 
 @pytest.fixture(scope="module")
 def levels():
     return sample_levels(jax.random.key(0), SMALL.levels((2, 2)), 10)
+
+
+def asked(rollout):
+    """What was seen, the heading and the action of every active step."""
+    episode, time = np.nonzero(np.asarray(rollout.active))
+    actions = np.asarray(rollout.actions)
+    seen = heuristics.observations(WORLD, rollout)[episode, time]
+    heading = heuristics.headings(actions)[episode, time]
+    return seen, heading, actions[episode, time]
 
 
 @pytest.mark.parametrize(
@@ -47,18 +54,18 @@ def levels():
 )
 def test_each_heuristic_predicts_itself_along_its_own_trace(levels, name, policy):
     rollout = collect(jax.random.key(1), WORLD, policy, levels, 40)
-    found = traces(ItemLevels.of(level_batch(levels)), WORLD, rollout)
-    odds = heuristics.action_probabilities(found.seen, found.heading)
+    seen, heading, action = asked(rollout)
+    odds = heuristics.action_probabilities(seen, heading)
     np.testing.assert_allclose(odds.sum(axis=2), 1)
     names = [heuristic.name for heuristic in heuristics.HEURISTICS]
-    own = odds[names.index(name), np.arange(len(found)), found.action]
+    own = odds[names.index(name), np.arange(len(action)), action]
     if name == "manhattan-greedy":  # random where walls are in its way
         assert (own > 0.2).all()
     else:
         np.testing.assert_allclose(own, 1, atol=1e-6)
     if f"{name}, any way" in names:
         alike = odds[names.index(f"{name}, any way")]
-        chosen = alike[np.arange(len(found)), found.action]
+        chosen = alike[np.arange(len(action)), action]
         assert (chosen > 0.24).all()
         assert chosen.min() < 0.6  # there are ties
 
@@ -68,20 +75,15 @@ def test_a_memory_follows_what_was_done_and_not_what_it_would_have_done():
     assert heuristics.headings(actions).tolist() == [[0, 0, 1, 1, 1, 2]]
 
 
-def test_only_decisions_are_scored(levels):
-    items = ItemLevels.of(level_batch(levels))
-    still = traces(items, WORLD, collect(jax.random.key(1), WORLD, Off(), levels, 40))
-    assert still.level.tolist() == list(range(10))  # to stop, once
+def test_to_stop_is_one_decision(levels):
+    still = collect(jax.random.key(1), WORLD, Off(), levels, 40)
+    kept = np.asarray(description_length.decisions(still).active)
+    assert kept.sum(axis=1).tolist() == [1] * 10
+    assert kept[:, 0].all()
     walk = collect(jax.random.key(1), WORLD, Random(), levels, 40)
-    found = traces(items, WORLD, walk)
-    assert len(found) > 350
-    # masks and cells are those of the recorded states
-    step = 17
-    at = np.flatnonzero(found.level == 3)[step]
-    assert found.cell[at].tolist() == np.asarray(walk.states.position)[3, step].tolist()
-    held = items.held(found.level, found.mask)
-    assert held[at] == int(np.asarray(walk.states.held)[3, step])
-    assert (held == found.seen[..., 6].sum(axis=(1, 2))).all()
+    kept = np.asarray(description_length.decisions(walk).active)
+    assert (kept <= np.asarray(walk.active)).all()
+    assert kept.sum() > 0.9 * np.asarray(walk.active).sum()
 
 
 def made_up(**per_step):

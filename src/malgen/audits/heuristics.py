@@ -15,6 +15,7 @@ import numpy as np
 
 from malgen.agents.scripted import (
     ManhattanGreedy,
+    Off,
     Walker,
     key_collector_goals,
     myopic_x_goals,
@@ -85,6 +86,7 @@ HEURISTICS: tuple[Heuristic, ...] = (
     Heuristic(name="manhattan-greedy", policy=ManhattanGreedy()),
     Heuristic(name="wall-follower", policy=WallFollower(nearest_useful_goals)),
     Heuristic(name="switch-case", policy=SwitchCase(), draws=True),
+    Heuristic(name="off", policy=Off()),
 )
 
 
