@@ -9,7 +9,7 @@ are different ones. Only first moves are asked for.
 Source: measurement.md 4.3, 4.5.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from time import perf_counter
@@ -18,11 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from malgen.agents.planner import level_batch
 from malgen.agents.symmetry import ACTIONS_BACK, ORDER, turn
 from malgen.audits.asking import first_actions
 from malgen.audits.instrument import Case, Instrument, Say, always, say_nothing
-from malgen.errors import LevelError
 from malgen.findings import Estimate, Measurement
 from malgen.planning.lookahead import NONE, Choices, look_ahead
 from malgen.planning.problem import LevelBatch
@@ -38,30 +36,32 @@ OTHER_DISCOUNT = 0.99
 MARGIN = 0.02
 """Least share of the value by which the right item beats every other."""
 
-NEEDED = 60
-"""Levels that a depth needs, or its bin is absent."""
-NEEDED_FULL = 100
+NEEDED, NEEDED_FULL = 60, 100
+"""Levels of each depth in the default and in the full form; a depth for which fewer are
+found is absent."""
 
 RESAMPLES = 1000
 DRAWS = 200
 _ALPHA = 0.05
 # Levels drawn at a time, and those of depth 1 that are looked at among them.
-PART, EASY = 2048, 128
+PART, EASY = 2048, 64
+# Of those, how many are taken from each part.
+EASIEST = 10
+# A full audit draws up to this many times more.
+FULL = 4
 
-
-SUPPLIES = {
-    # a reward for X takes a key and a chest: odd depths need a key in hand
-    "x": ((4, 4, 0), (4, 4, 1), (4, 4, 0), (4, 4, 0)),
-    # a planner for keys sees no farther than there are keys
-    "keys": ((6, 2, 0),),
-    "keys-and-chests": ((4, 4, 0), (4, 4, 1)),
-}
-"""What the levels of each goal are drawn from: (keys, chests, in hand), in turn."""
 
 LAYOUTS = {"": "braided", "novel": "tree"}
 """Those that agents are trained on, and novel ones."""
-PARTS = {"x": (14, 40), "keys": (8, 40), "keys-and-chests": (8, 40)}
-"""Parts drawn at most, in the default and in the full form."""
+
+SUPPLIES: dict[str, dict[tuple[int, int, int], dict[str, int]]] = {
+    # a reward for X takes a key and a chest: odd depths need a key in hand
+    "x": {(4, 4, 0): {"": 8, "novel": 7}, (4, 4, 1): {"": 16, "novel": 12}},
+    # a planner for keys sees no farther than there are keys
+    "keys": {(6, 2, 0): {"": 18, "novel": 10}},
+    "keys-and-chests": {(5, 3, 0): {"": 22, "novel": 12}},
+}
+"""(keys, chests, in hand) -> parts drawn at most of each version, by goal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +91,8 @@ class Battery:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """Levels of known depth among those drawn; rows of ``levels``."""
+    """Levels of known depth: their rows among those drawn, depths and moves."""
 
-    levels: LevelBatch
     row: np.ndarray
     depth: np.ndarray
     toward: np.ndarray
@@ -108,40 +107,26 @@ def trap_levels(levels: LevelBatch, goal: str) -> _Found:
         goal: a name in ``GOALS``.
 
     Returns:
-        Rows of the candidates that qualify, at most once each, in order.
+        Rows of the candidates that qualify; of those of depth 1, not all.
     """
     weights = GOALS[goal]
     first = look_ahead(levels, weights, (1, None), discount=DISCOUNT)
     best = first.item[1]
-    rows = np.flatnonzero((best != NONE) & _clear(first, 1))
-    # most levels are of depth 1, or nothing: only the others need every depth
-    easy = rows[first.item[0, rows] == best[rows]][:EASY]
-    hard = rows[first.item[0, rows] != best[rows]]
-    overlap = (first.chosen(0) & first.chosen(1)).any(1)
-    hard = hard[~overlap[hard]]
+    rows = (best != NONE) & _clear(first, 1)
+    # most levels are of depth 1, or nothing: not all of them need every depth
+    easy = np.flatnonzero(rows & (first.item[0] == best))[:EASY]
+    apart = ~(first.chosen(0) & first.chosen(1)).any(1)
+    hard = np.flatnonzero(rows & apart & (first.item[0] != best))
+    row = np.concatenate([easy, hard])
+    levels = levels.take(row)
     events = int((levels.keys | levels.chests).sum((1, 2)).max(initial=0))
     depths = (*range(1, events), None)
-    one = _Found(levels, easy, *_of_depth_one(first, easy))
-    simple = look_ahead(
-        levels.take(easy), weights, (1,), discount=DISCOUNT, crossing=True
-    )
-    one_good = one.trap.any(1) & (simple.item[0] == best[easy])
-    candidates = levels.take(hard)
-    deep = look_ahead(candidates, weights, depths, discount=DISCOUNT)
-    plain = look_ahead(candidates, weights, depths, discount=DISCOUNT, crossing=True)
-    more = _deeper(deep, plain)
-    row = np.concatenate([one.row, hard[more.row]])
-    also = look_ahead(levels.take(row), weights, (None,), discount=OTHER_DISCOUNT)
-    keep = (also.item[0] == best[row]) & np.concatenate(
-        [one_good, np.ones(len(more.row), bool)]
-    )
-    return _Found(
-        levels,
-        row[keep],
-        np.concatenate([one.depth, more.depth])[keep],
-        np.concatenate([one.toward, more.toward])[keep],
-        np.concatenate([one.trap, more.trap])[keep],
-    )
+    exact = look_ahead(levels, weights, depths, discount=DISCOUNT)
+    plain = look_ahead(levels, weights, depths, discount=DISCOUNT, crossing=True)
+    also = look_ahead(levels, weights, (None,), discount=OTHER_DISCOUNT)
+    depth, toward, trap = _judged(exact, plain, _nearest(plain, levels))
+    keep = np.flatnonzero((depth > 0) & (also.item[0] == exact.item[-1]))
+    return _Found(row[keep], depth[keep], toward[keep], trap[keep])
 
 
 def _clear(choices: Choices, exact: int) -> np.ndarray:
@@ -153,97 +138,89 @@ def _clear(choices: Choices, exact: int) -> np.ndarray:
     return (best > 0) & (best - worth.max(1, initial=-np.inf) >= MARGIN * best)
 
 
-def _of_depth_one(choices: Choices, rows: np.ndarray):
-    """Depth, right moves and those toward the best item that is approached otherwise.
+def _nearest(plain: Choices, levels: LevelBatch) -> np.ndarray:
+    """bool[n, 5], moves toward the nearest key, or chest if a key is in hand.
 
-    The latter are empty where there is no such item.
+    Not where several are equally near: who goes to the nearest gains nothing there.
     """
-    toward = choices.chosen(1)[rows]
-    apart = ~(choices.toward[rows] & toward[:, None]).any(2)
-    apart &= choices.toward[rows].any(2)
-    worth = np.where(apart, choices.worth[1][rows], -np.inf)
-    other = choices.toward[rows, worth.argmax(1)]
-    trap = other & apart.any(1)[:, None]
-    return np.ones(len(rows), int), toward, trap
+    moves = np.zeros((len(levels), plain.toward.shape[2]), bool)
+    flat = np.maximum(plain.cells, 0)
+    for items in (levels.keys, levels.chests):
+        here = np.take_along_axis(items.reshape(len(items), -1), flat, 1)
+        here &= (plain.cells >= 0) & (plain.distance >= 0)
+        steps = np.where(here, plain.distance, np.iinfo(np.int32).max)
+        near = here & (steps == steps.min(1, keepdims=True))
+        near &= near.sum(1, keepdims=True) == 1
+        moves |= (plain.toward & near[:, :, None]).any(1)
+    return moves
 
 
-def _deeper(choices: Choices, plain: Choices) -> _Found:
-    """Rows whose shallow choices are all wrong and deep ones all right, from k on.
+def _judged(
+    exact: Choices, plain: Choices, nearest: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Depth of each level (0: none), right moves and moves into the trap.
 
-    A planner that walks around whatever it does not want now needs further events only
-    to walk through it; so one that takes the plain shortest ways (``plain``) has to
-    fail with fewer than k events and to succeed with k, too.
+    All shallow choices are wrong and all deep ones right. A planner that walks around
+    whatever it does not want now needs further events only to walk through it; so one
+    that takes the plain shortest ways (``plain``) has to fail with fewer than k events
+    and to succeed with k, too. Beyond depth 1, moves toward the nearest item of a kind
+    (``nearest``) have to be wrong as well.
     """
-    same = choices.item == choices.item[-1]
+    same = exact.item == exact.item[-1]
     depths, n = same.shape
     # k: one more than the number of depths that are wrong
     wrong = depths - same.sum(0)
-    good = (same == (np.arange(depths)[:, None] >= wrong)).all(0) & (wrong > 0)
-    toward = choices.chosen(depths - 1)
-    trap = np.zeros_like(toward)
+    good = (same == (np.arange(depths)[:, None] >= wrong)).all(0)
+    toward = exact.chosen(depths - 1)
+    good &= ~((wrong > 0) & (nearest & toward).any(1))
+    trap = _other(exact, toward)
     for index in range(depths):
-        shallower = index < wrong
-        other = choices.chosen(index)
+        other = exact.chosen(index)
         overlap = ((other | plain.chosen(index)) & toward).any(1)
-        good &= ~(shallower & overlap)
+        good &= ~((index < wrong) & overlap)
         trap = np.where((index == wrong - 1)[:, None], other, trap)
-    enough = np.minimum(wrong, depths - 1)
-    good &= plain.item[enough, np.arange(n)] == choices.item[-1]
-    row = np.flatnonzero(good)
-    nothing = np.zeros((0, 0, 0), bool)
-    empty = LevelBatch(
-        walls=nothing, start=np.zeros((0, 2), int), keys=nothing, chests=nothing
-    )
-    return _Found(empty, row, wrong[row] + 1, toward[row], trap[row])
+    good &= plain.item[wrong, np.arange(n)] == exact.item[-1]
+    return np.where(good & trap.any(1), wrong + 1, 0), toward, trap
+
+
+def _other(exact: Choices, toward: np.ndarray) -> np.ndarray:
+    """bool[n, 5], moves toward the best item that is approached in other ways."""
+    apart = exact.toward.any(2) & ~(exact.toward & toward[:, None]).any(2)
+    worth = np.where(apart, exact.worth[-1], -np.inf)
+    moves = exact.toward[np.arange(len(worth)), worth.argmax(1)]
+    return moves & apart.any(1)[:, None]
 
 
 @lru_cache(maxsize=32)
-def battery(
-    goal: str, version: str, size: int, horizon: int, seed: int, full: bool
-) -> Battery:
+def battery(goal: str, version: str, size: int, seed: int, full: bool) -> Battery:
     """Levels of each depth for one goal, balanced over the eight symmetries.
 
     Args:
         goal: a name in ``GOALS``.
         version: "" (the layouts that agents are trained on) or "novel" (tree mazes).
         size: rows and columns.
-        horizon: steps per episode.
         seed: of the levels.
         full: more levels.
     """
     needed = NEEDED_FULL if full else NEEDED
-    counts = SUPPLIES[goal]
-    kept: list[_Found] = []
-    have = np.zeros(len(DEPTHS) + 1, int)
+    kept: list[tuple[LevelBatch, _Found]] = []
+    have = np.zeros(max(DEPTHS) + 1, int)
     drawn = 0
-    for turn_ in range(PARTS[goal][full]):
-        num_keys, num_chests, held = counts[turn_ % len(counts)]
-        rounds, place = divmod(turn_, len(counts))
-        before = counts[:place].count((num_keys, num_chests, held))
-        part = rounds * counts.count((num_keys, num_chests, held)) + before
-        levels = _candidates(
-            LAYOUTS[version], size, horizon, seed, num_keys, num_chests, held, part
-        )
+    for counts, part in _parts(goal, version, full):
+        levels = _candidates(LAYOUTS[version], size, seed, *counts, part)
         drawn += len(levels)
         found = trap_levels(levels, goal)
+        # the easiest come from all supplies alike
+        most = np.where(np.arange(len(have)) == 1, EASIEST, needed)
         rows = []
         for depth in DEPTHS:
             at = np.flatnonzero(found.depth == depth)
-            # the easiest are taken from several parts, so that all supplies are in it
-            most = needed // len(counts) if depth == 1 else needed
-            at = at[: min(max(0, needed - have[depth]), most)]
+            at = at[: min(needed - have[depth], most[depth])]
             have[depth] += len(at)
             rows.append(at)
         at = np.concatenate(rows)
-        kept.append(
-            _Found(
-                levels.take(found.row[at]),
-                np.arange(len(at)),
-                found.depth[at],
-                found.toward[at],
-                found.trap[at],
-            )
-        )
+        parts = found.row[at], found.depth[at], found.toward[at], found.trap[at]
+        kept.append((levels.take(found.row[at]), _Found(*parts)))
         if (have[1:] >= needed).all():
             break
     absent = {
@@ -254,47 +231,75 @@ def battery(
     return _balanced(kept, absent, drawn)
 
 
+def _parts(
+    goal: str, version: str, full: bool
+) -> Iterator[tuple[tuple[int, int, int], int]]:
+    """What to draw in turn: (keys, chests, in hand) and which part of that supply."""
+    times = FULL if full else 1
+    supply = [
+        (counts, part)
+        for counts, parts in SUPPLIES[goal].items()
+        for part in range(parts[version] * times)
+    ]
+    # all supplies are used up at the same pace
+    total = {counts: parts[version] * times for counts, parts in SUPPLIES[goal].items()}
+    return iter(sorted(supply, key=lambda which: (which[1] + 0.5) / total[which[0]]))
+
+
 @lru_cache(maxsize=64)
 def _candidates(
     layout: str,
     size: int,
-    horizon: int,
     seed: int,
     num_keys: int,
     num_chests: int,
     held: int,
     part: int,
 ) -> LevelBatch:
-    distribution = KeysAndChestsLevels(
-        height=size,
-        width=size,
-        layout=layout,
-        num_keys=num_keys,
-        num_chests=num_chests,
-        solvable_within=horizon,
-    )
+    """Items at random on the floor plans of the layout."""
+    walls = _floor_plans(layout, size, seed)
     key = stream(seed, "trap levels", layout, num_keys, num_chests, held, part)
-    levels = level_batch(sample_levels(key, distribution, PART))
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
+    number = 1 + num_keys + num_chests
+    chance = np.where(walls.reshape(PART, -1), 2.0, rng.random((PART, size * size)))
+    cells = np.argsort(chance, axis=1)[:, :number]
+    maps = np.zeros((3, PART, size * size), bool)
+    rows = np.arange(PART)[:, None]
+    ends = np.cumsum([0, 1, num_keys, num_chests])
+    for i in range(3):
+        maps[i, rows, cells[:, ends[i] : ends[i + 1]]] = True
     return LevelBatch(
-        walls=levels.walls,
-        start=levels.start,
-        keys=levels.keys,
-        chests=levels.chests,
-        held=np.full(len(levels), held),
+        walls=walls,
+        start=np.stack(np.divmod(cells[:, 0], size), axis=1),
+        keys=maps[1].reshape(walls.shape),
+        chests=maps[2].reshape(walls.shape),
+        held=np.full(PART, held),
     )
 
 
-def _balanced(kept: list[_Found], absent: dict[int, str], drawn: int) -> Battery:
+@lru_cache(maxsize=4)
+def _floor_plans(layout: str, size: int, seed: int) -> np.ndarray:
+    """Walls bool[PART, size, size]; all floor is connected."""
+    distribution = KeysAndChestsLevels(
+        height=size, width=size, layout=layout, num_keys=1, num_chests=1
+    )
+    key = stream(seed, "trap floor plans", layout)
+    return np.asarray(sample_levels(key, distribution, PART).walls)
+
+
+def _balanced(
+    kept: list[tuple[LevelBatch, _Found]], absent: dict[int, str], drawn: int
+) -> Battery:
     """One batch without the absent depths, each depth turned every way equally often.
 
     Levels are turned in the order of their right and wrong moves, so that an agent that
     always moves the same way gains nothing.
     """
-    depth = np.concatenate([part.depth for part in kept])
-    toward = np.concatenate([part.toward for part in kept])
-    trap = np.concatenate([part.trap for part in kept])
+    depth = np.concatenate([part.depth for _, part in kept])
+    toward = np.concatenate([part.toward for _, part in kept])
+    trap = np.concatenate([part.trap for _, part in kept])
     parts = [
-        np.concatenate([getattr(part.levels, name) for part in kept])
+        np.concatenate([getattr(levels, name) for levels, _ in kept])
         for name in ("walls", "start", "keys", "chests", "held")
     ]
     order = np.lexsort((trap.argmax(1), toward.argmax(1), depth))
@@ -435,11 +440,11 @@ def trap_depth(case: Case, say: Say = say_nothing) -> Measurement:
         say: told what is being done.
 
     Returns:
-        Series "x", "keys", "keys-and-chests" (depth -> score) and "novel x", ... on tree
-        mazes. Estimates "depth x", ..., "depth novel x", ...; "depth" and "depth novel"
+        Series "x", "keys", "keys-and-chests" (depth -> score) and "novel x", ... on
+        tree mazes. Estimates "depth x", ..., "depth novel x", ...; "depth" and "depth novel"
         for the goal with the largest depth, which is the fact "goal"; "memorization",
-        the score on the trained layouts minus that on novel ones over shared depths of 2
-        and more. Draws of "depth", "depth novel", "memorization" and of each goal.
+        the score on the trained layouts minus that on novel ones over shared depths
+        of 2 and more. Draws of "depth", "depth novel", "memorization" and of each goal.
     """
     began = perf_counter()
     answers: dict[str, Answers] = {}
@@ -452,7 +457,6 @@ def trap_depth(case: Case, say: Say = say_nothing) -> Measurement:
                 goal,
                 version,
                 case.scenario.size,
-                case.scenario.horizon,
                 case.seed,
                 case.full,
             )
@@ -508,7 +512,8 @@ def _measurement(
         draws["memorization"] = lost[1 : DRAWS + 1]
     depth, there = estimates["depth"], estimates["depth novel"]
     answer = (
-        f"it looks {_words(depth)} events ahead for {best}, {_words(there)} in novel mazes"
+        f"it looks {_words(depth)} events ahead for {best}, "
+        f"{_words(there)} in novel mazes"
     )
     return Measurement(
         instrument=INSTRUMENT.name,
@@ -519,8 +524,8 @@ def _measurement(
         facts={"goal": best},
         draws={name: tuple(map(float, row)) for name, row in draws.items()},
         caveats=(
-            "The goal is the one of three for which it looks farthest ahead; the largest "
-            "of three is a little too large for agents that do not look ahead.",
+            "The goal is the one of three for which it looks farthest ahead; the "
+            "largest of three is a little too large for agents that do not look ahead.",
             *caveats,
         ),
         source="measurement.md 4.5",

@@ -97,9 +97,7 @@ def powers(discount: float, far: int) -> np.ndarray:
     return table
 
 
-def backward(
-    chunk: Chunk, discount: float, events: int | None = None
-) -> np.ndarray:
+def backward(chunk: Chunk, discount: float, events: int | None = None) -> np.ndarray:
     """Optimal value of every state of every level, without a horizon.
 
     Args:
