@@ -7,6 +7,7 @@ Source: measurement.md 4.9, 8 (N1).
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -359,7 +360,7 @@ def calibrate(
     """
     progress = progress or Silent()
     where = find_scenario(scenario)
-    zoo = calibration_members()
+    zoo = calibration_members() if full else few(calibration_members())
     found = measure_zoo(
         where, zoo, full=full, seed=seed, use_cache=use_cache, progress=progress
     )
@@ -384,6 +385,17 @@ def calibrate(
         ),
         gates=gates(members, table),
     )
+
+
+ENOUGH = 6
+"""Members that a family needs (measurement.md 4.2)."""
+
+
+def few(zoo: Sequence[Agent]) -> list[Agent]:
+    """Without lapses, where a family has enough members without them."""
+    intact = [m for m in zoo if "lapse" not in m.name]
+    number = Counter(m.card.family for m in intact)
+    return [m for m in zoo if m in intact or number[m.card.family] < ENOUGH]
 
 
 def measure_zoo(
