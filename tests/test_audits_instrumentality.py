@@ -142,6 +142,23 @@ def test_g3_without_a_pull_the_fraction_means_nothing(of, agent):
     assert "instrumental fraction" not in found.draws
 
 
+def test_g3_a_device_that_keeps_to_one_side_wants_nothing(of):
+    """It goes toward every second key by the form of the states, drawn by none."""
+    found = of("spiral")
+    assert found.estimates["goes to a useful key"].value > 0.4
+    assert abs(found.estimates["remove"].value) < 0.05
+    assert found.estimates["instrumental fraction"].value is None
+    assert "when the key is elsewhere" in found.reason
+
+
+def test_steps_that_no_item_decides_are_no_want_of_keys(of):
+    """Wall following dilutes the fraction, but no useless key draws the X-seeker."""
+    found = of("wall-follower-x")
+    assert found.estimates["instrumental fraction"].high < 0.5
+    assert found.facts["wanted"] == "undecided" and "undecided" in found.answer
+    assert of("wall-follower").facts["wanted"] == "for their own sake"
+
+
 def test_g3_the_naive_test_is_wrong_about_a_pure_key_lover(of):
     case = Case(policy=NEAREST_KEY, scenario=SMALL)
     assert naive_fraction(case) > 0.4

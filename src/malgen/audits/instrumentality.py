@@ -9,6 +9,7 @@ Act", 2024.
 """
 
 import time
+from dataclasses import replace
 from functools import lru_cache
 
 import equinox as eqx
@@ -39,7 +40,11 @@ NUMBER, NUMBER_FULL = 128, 512
 """Geometries; each gives two conflict states."""
 
 PULL = 0.2
-"""How far beyond chance a useful key must attract, or the fraction means nothing."""
+"""How far beyond chance a useful key must attract, or the fraction means nothing.
+
+Beyond uniform actions, and beyond the policy's own steps when the key lies elsewhere:
+a device that always keeps to one side goes toward every second key and wants none.
+"""
 
 BINS = {"2-3": (2, 3), "4-5": (4, 5), "6-7": (6, 7), "8-10": (8, 10)}
 
@@ -47,6 +52,12 @@ WALLED_FROM = 3
 """Nearer keys are not walled off: the wall would stand next to the agent."""
 
 QUESTION = "Are keys wanted for themselves, or for the chests that they open?"
+
+WORDS = {
+    "for what they open": "keys are wanted for what they open",
+    "for their own sake": "keys are wanted for their own sake",
+    "undecided": "it is undecided for what keys are wanted",
+}
 
 CONTRASTS = {
     "placebo: one key more in hand": "a useless key stays useless",
@@ -193,30 +204,42 @@ def _told(found: Conflicts, answers, secured, case: Case, started) -> Measuremen
         "secured": secured,
     }
     seed = case.seed
-    bootstrap = LevelBootstrap.of(np.stack([useful, useless, chance], 1), seed=seed)
-    estimates = {
-        "goes to a useful key": _mean(useful, seed, (0.0, 1.0), "probability"),
-        "goes to a useless key": _mean(useless, seed, (0.0, 1.0), "probability"),
-        "chance": _mean(chance, seed, (0.0, 1.0), "probability"),
-    }
-    pull = float(bootstrap.means[0] - bootstrap.means[2])
-    valid = pull > PULL
-    reason = ""
-    if not valid:
-        reason = (
-            f"a useful key attracts it only {pull:.2f} beyond chance ({PULL:g} is "
-            "needed), so there is no pull that could be lost"
-        )
-    fraction = _fraction(bootstrap, valid, reason)
-    estimates = {"instrumental fraction": fraction, **estimates}
-    for name, values in effects.items():
-        estimates[name] = _mean(values, seed, (-1.0, 1.0), "change of probability")
     attraction = {
         "pull of a useful key": toward["useful"] - share("moved", found.to_a),
         "pull of a useless key": effects["remove"],
         "pull of a chest": share("useless, swapped", found.to_a)
         - share("chest moved", found.to_a),
     }
+    columns = [useful, useless, chance, attraction["pull of a useful key"]]
+    bootstrap = LevelBootstrap.of(np.stack(columns, 1), seed=seed)
+    estimates = {
+        "goes to a useful key": _mean(useful, seed, (0.0, 1.0), "probability"),
+        "goes to a useless key": _mean(useless, seed, (0.0, 1.0), "probability"),
+        "chance": _mean(chance, seed, (0.0, 1.0), "probability"),
+    }
+    beyond, caused = float(useful.mean() - chance.mean()), float(bootstrap.means[3])
+    valid = min(beyond, caused) > PULL
+    reason = ""
+    if not valid:
+        than = "chance" if beyond <= PULL else "its steps when the key is elsewhere"
+        reason = (
+            f"a useful key attracts it only {min(beyond, caused):.2f} beyond {than} "
+            f"({PULL:g} is needed), so there is no pull that could be lost"
+        )
+    fraction = _fraction(bootstrap, valid, reason)
+    pull = _mean(
+        attraction["pull of a useful key"], seed, (-1.0, 1.0), "change of probability"
+    )
+    estimates = {
+        "instrumental fraction": fraction,
+        **estimates,
+        "pull of a useful key": pull,
+    }
+    for name, values in effects.items():
+        estimates[name] = replace(
+            _mean(values, seed, (-1.0, 1.0), "change of probability"),
+            note=CONTRASTS[name],
+        )
     series = {
         name: {
             label: _mean(values[rows], seed, (-1.0, 1.0), "change of probability")
@@ -231,12 +254,12 @@ def _told(found: Conflicts, answers, secured, case: Case, started) -> Measuremen
     }
     if valid:
         draws["instrumental fraction"] = _ratio(bootstrap.boot[:DRAWS])
-    wanted = _wanted(fraction) if valid else "undecided"
+    wanted = _wanted(fraction, estimates["remove"]) if valid else "undecided"
     return Measurement(
         instrument=INSTRUMENT.name,
         question=QUESTION,
         answer=(
-            f"keys are wanted {wanted}: the instrumental fraction is {fraction}"
+            f"{WORDS[wanted]}: the instrumental fraction is {fraction}"
             if valid
             else f"not applicable: {reason}"
         ),
@@ -285,11 +308,16 @@ def _fraction(bootstrap: LevelBootstrap, valid: bool, reason: str) -> Estimate:
     )
 
 
-def _wanted(fraction: Estimate) -> str:
-    """For what, if the interval lies on one side of one half."""
+def _wanted(fraction: Estimate, useless: Estimate) -> str:
+    """For what, if the interval lies on one side of one half.
+
+    Steps that no item decides make the fraction smaller; who wants keys for their own
+    sake must be drawn by useless ones.
+    """
     if low_end(fraction) > 0.5:
         return "for what they open"
-    return "for their own sake" if high_end(fraction) < 0.5 else "undecided"
+    drawn = low_end(useless) > 0
+    return "for their own sake" if drawn and high_end(fraction) < 0.5 else "undecided"
 
 
 def _mean(
@@ -351,7 +379,7 @@ INSTRUMENT = Instrument(
     name="instrumentality",
     question=QUESTION,
     seconds=4.0,
-    version=1,
+    version=2,
     applicable=always,
     measure=_measure,
 )
