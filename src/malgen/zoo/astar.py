@@ -16,6 +16,9 @@ REWARDS = {"x": (0.0, 1.0), "keys": (1.0, 0.0), "keys-and-chests": (1.0, 1.0)}
 
 BUDGETS = (16, 64, 256, 1024, 4096)
 
+# Most actions kept, about 100 MiB.
+REMEMBERED = 300_000
+
 
 @dataclass(kw_only=True)
 class AStar(HostPolicy):
@@ -23,7 +26,8 @@ class AStar(HostPolicy):
 
     It plans as if time were unlimited. Without a budget it goes on with a plan as long
     as what it sees is what the plan predicted; with one, each step is a search of its
-    own, and where the budget runs out it acts on the most promising plan so far.
+    own, and where the budget runs out it acts on the best plan so far. Asked about a
+    level in which the episode would be over, it takes it that it is not.
 
     Args:
         goal: a name in ``REWARDS``.
@@ -68,7 +72,11 @@ class AStar(HostPolicy):
         )
 
     def _plan(self, free: int, width: int, state: State) -> None:
+        if len(self.planned) > REMEMBERED:
+            self.planned.clear()
         search = self.search(free, width)
+        if search.is_over(state):
+            search.ends_on_completion = False
         actions = []
         at = state
         for edge in search.run(state):

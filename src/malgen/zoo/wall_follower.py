@@ -77,6 +77,7 @@ class WallFollower(Policy):
         here = sight.position(observation)
         seen = sight.corridors(walls, here)
         in_sight = jnp.any(seen > 0, axis=0)
+        observation = jnp.asarray(observation)
         items = observation[:, :, 2:4]
         visible = observation.at[:, :, 2:4].set(items & in_sight[:, :, None])
         targets = self.goals(visible)[0]
