@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from malgen.progress import Progress
     from malgen.result import RunResult
     from malgen.store import Manifest
+    from malgen.zoo.agent import Agent
 
 DONE, FAILED_ON, INTERRUPTED, TERMINATED = 0, 3, 130, 143
 BAD_USAGE = ConfigError.exit_code
@@ -672,6 +673,9 @@ def _list(options: argparse.Namespace) -> Answer:
             table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
             for member in members:
                 table.add_row(f"  [bold]{member['name']}[/]", member["about"])
+                if "process" in member:
+                    how = f"goal: {member['goal']}; {member['process']}"
+                    table.add_row("", f"[dim]{how}[/]")
             out.print(group, style="bold cyan")
             out.print(table)
 
@@ -679,7 +683,10 @@ def _list(options: argparse.Namespace) -> Answer:
 
 
 def catalog() -> dict[str, list[dict[str, str]]]:
-    """Everything with a name, by kind; each with one line about it."""
+    """Everything with a name, by kind; each with one line about it.
+
+    Agents of the zoo also have a *goal* and a *process*, true by construction.
+    """
     from malgen.scenarios import SCENARIOS
     from malgen.shifts import SHIFTS
     from malgen.training.recipes import NETWORKS
@@ -697,7 +704,7 @@ def catalog() -> dict[str, list[dict[str, str]]]:
         "worlds": [
             (KeysAndChests.name, "any key opens any chest; spare keys are not yours")
         ],
-        "agents": [(a.name, a.about) for a in AGENTS.values()],
+        "agents": [],
         "networks": list(NETWORKS.items()),
         "objectives": [
             *(scored("objective", o) for o in OBJECTIVES.values()),
@@ -706,10 +713,20 @@ def catalog() -> dict[str, list[dict[str, str]]]:
         "shifts": [(s.name, s.about) for s in SHIFTS.values()],
         "instruments": list(INSTRUMENTS.items()),
     }
-    return {
+    found = {
         group: [{"name": name, "about": about} for name, about in members]
         for group, members in groups.items()
     }
+    found["agents"] = [_agent(agent) for agent in AGENTS.values()]
+    return found
+
+
+def _agent(agent: "Agent") -> dict[str, str]:
+    about = {"name": agent.name, "about": agent.about}
+    if agent.card is None:
+        return about
+    card = agent.card
+    return about | {"goal": card.goal or "none", "process": card.process}
 
 
 def _play_arguments(parser: argparse.ArgumentParser) -> None:

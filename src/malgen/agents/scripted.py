@@ -1,7 +1,7 @@
 """Hand-written agents whose objective is known because it can be read here.
 
 They read the same observation as a network and are memoryless, so they re-plan from
-wherever they find themselves.
+wherever they find themselves. ``malgen.zoo`` has those with a memory or a search.
 """
 
 from collections.abc import Callable
@@ -56,10 +56,19 @@ class Walker(Policy):
         straight = distances(walls, targets)
         here = jnp.min(jnp.where(agent, around, UNREACHABLE))
         steps = jnp.where(here < UNREACHABLE, around, straight)
-        return sharp_logits(_downhill(steps, agent)), carry
+        return sharp_logits(downhill(steps, agent)), carry
 
 
-def _downhill(steps: Array, agent: Bool[Array, "h w"]) -> Array:
+def downhill(steps: Array, agent: Bool[Array, "h w"]) -> Array:
+    """The move to the neighboring cell with the fewest steps to go, if that is fewer.
+
+    Args:
+        steps: Int[h, w], steps to go from each cell.
+        agent: Bool[h, w], one True.
+
+    Returns:
+        The action (ties: action order); *stay* where no move helps.
+    """
     width = agent.shape[1]
     cell = jnp.argmax(agent)
     position = jnp.stack([cell // width, cell % width])
@@ -102,17 +111,23 @@ def myopic_x_goals(observation):
 
 
 class ManhattanGreedy(Policy):
-    """Steps toward the key nearest in a straight line, blind to walls in between.
+    """Steps toward the target nearest in a straight line, blind to walls in between.
 
-    Among the open moves that shorten the Manhattan distance to that key, the first;
-    if walls block them all, a random open move. Without keys: the same for chests
-    if one is in hand.
+    Among the open moves that shorten the Manhattan distance to that target, the first;
+    if walls block them all, a random open move. It stays without targets.
+
+    Args:
+        goals: ``observation -> (targets, avoid)``; what is to be avoided is not.
     """
+
+    goals: Callable[[Planes], tuple[Array, Array]] = eqx.field(
+        static=True, default=nearest_key_goals
+    )
 
     def __call__(self, key, observation, carry):
         """Logits: sharp when a move shortens the way, uniform over open moves else."""
         walls, agent = observation[:, :, _WALLS], observation[:, :, _AGENT]
-        targets, _ = nearest_key_goals(observation)
+        targets, _ = self.goals(observation)
         height, width = agent.shape
         cell = jnp.argmax(agent)
         row, column = cell // width, cell % width

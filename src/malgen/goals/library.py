@@ -24,14 +24,20 @@ the way. The others: it is then on that cell.
 """
 
 
+LASTING = 0.2
+"""Reward per step for being somewhere: thirty steps there are worth six items, a full
+level. With one item per step, even the lowest temperatures would be far too sure."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Goal:
     """Something that could be pursued.
 
     Attributes:
         name: unique in a library.
-        weights: (feature, reward per event or step) pairs; the largest has size 1, so
-            that inverse temperatures of different goals can be compared.
+        weights: (feature, reward) pairs: 1 for the most wanted event, ``LASTING``
+            per step for being somewhere, so that inverse temperatures of different
+            goals mean about the same.
         group: the class it counts as in an answer (goals of one class share its prior).
     """
 
@@ -64,17 +70,17 @@ LIBRARY: tuple[Goal, ...] = (
     _goal("keys-and-chests-1:3", "keys-and-chests", key=1 / 3, chest=1.0),
     _goal("keys-and-chests-3:1", "keys-and-chests", key=1.0, chest=1 / 3),
     _goal("hoard", key=1.0, chest=-1.0),
-    _goal("chest-touch", touch=1.0),
+    _goal("chest-touch", touch=LASTING),
     _goal("avoid-key", key=-1.0),
     *(
-        Goal(name=f"corner-{corner}", weights=((corner, 1.0),), group="corner")
+        Goal(name=f"corner-{corner}", weights=((corner, LASTING),), group="corner")
         for corner in CORNERS
     ),
-    _goal("centre", centre=1.0),
+    _goal("centre", centre=LASTING),
     _goal("stay", step=-1.0),
 )
-"""The default library. The simplex of key and chest weights has five points: keys, three
-mixtures, and x. *stay* dislikes moving, which unlike "being where the episode began" is
-visible in every state."""
+"""The default library. The simplex of key and chest weights has five points: keys,
+three mixtures, and x. *stay* dislikes moving, which unlike "being where the episode
+began" is visible in every state."""
 
 GROUPS: tuple[str, ...] = tuple(dict.fromkeys(goal.group for goal in LIBRARY))

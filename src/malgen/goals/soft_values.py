@@ -10,8 +10,9 @@ pursuer does not expect the episode to end.
 
 Which items are gone only ever grows, so the sets of gone items are solved one after the
 other, from all to none. Within a set, what an action leads to depends on the cell it
-arrives at, so four shifts of one map give all actions; sweeps are extrapolated (Aitken
-1926) until they settle.
+arrives at, so four shifts of one map give all actions. A set is solved by Newton's
+method: the present policy is evaluated by sweeps that are extrapolated (Aitken 1926),
+then improved.
 
 Sources: Todorov 2007; Fox, Pakman & Tishby 2016 (the model); measurement.md 3.2.
 """
@@ -34,9 +35,9 @@ from malgen.planning.problem import LevelBatch
 MAX_ITEMS = 6
 """Most items of a level."""
 
-ROUND = 6  # sweeps between two extrapolations
+ROUND = 20  # sweeps that evaluate a policy before it is improved
 MOST_ROUNDS = 60
-CLOSE = 2e-4  # change of beta * V in a sweep at which a set of items is settled
+CLOSE = 5e-4  # change of beta * V in a sweep at which a set of items is settled
 
 _KEY, _EXCESS, _CHEST, _TOUCH, _STEP, _BUMP = range(6)
 
@@ -137,6 +138,12 @@ class ItemLevels:
         """int[s], unopened chests."""
         left = ~self._gone(mask) & self.present[level] & ~self.is_key[level]
         return left.sum(-1)
+
+    def ended(self, level: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """bool[s], whether no further chest can be opened."""
+        keys = ~self._gone(mask) & self.present[level] & self.is_key[level]
+        some_key = keys.any(-1) | (self.held(level, mask) > 0)
+        return ~some_key | (self.chests_left(level, mask) == 0)
 
     def _gone(self, mask: np.ndarray) -> np.ndarray:
         return np.asarray(mask)[..., None] >> np.arange(self.num_items) & 1 == 1
@@ -332,45 +339,67 @@ def _solve(problem: _Problem, weights, beta, gamma):
     levels = jnp.arange(b)
     bits = 1 << jnp.arange(m)
 
-    def sweep(y, base, free):
+    def options_of(y, base, free):
         x = base + jnp.where(free, gamma * y, 0.0)
-        options = [
+        return x, [
             jnp.where(way, _shifted(x, i, j, 0.0) + step, x + (step + bump))
             for way, (i, j) in zip(ways, DELTAS[:STAY], strict=True)
         ]
+
+    def improve(y, base, free):
+        """The backed-up values, and how likely each way is taken for them."""
+        x, options = options_of(y, base, free)
         top = x
         for option in options:
             top = jnp.maximum(top, option)
-        total = jnp.exp(x - top)
-        for option in options:
-            total += jnp.exp(option - top)
-        return jnp.where(floor, top + jnp.log(total / NUM_ACTIONS), 0.0)
+        odds = [jnp.exp(option - top) for option in options]
+        total = jnp.exp(x - top) + sum(odds)
+        taken = [
+            jnp.where(way, p / total, 0.0) for way, p in zip(ways, odds, strict=True)
+        ]
+        return jnp.where(floor, top + jnp.log(total / NUM_ACTIONS), 0.0), taken
 
     def settle(base, free):
         def going(carry):
             rounds, _, change, size = carry
-            return (rounds < MOST_ROUNDS) & (change > CLOSE + 1e-6 * size)
+            return (rounds < MOST_ROUNDS) & (change > CLOSE + 2e-7 * size)
 
         def go(carry):
             rounds, y, _, _ = carry
-            y = jax.lax.fori_loop(0, ROUND - 2, lambda _, y: sweep(y, base, free), y)
-            then = sweep(y, base, free)
-            last = sweep(then, base, free)
-            first, second = then - y, last - then
-            rate = jnp.sum(first * second, (1, 2)) / (
-                jnp.sum(first * first, (1, 2)) + 1e-20
-            )
-            rate = jnp.clip(rate, 0.0, gamma)[:, None, None]
-            change = jnp.max(jnp.abs(second))
-            return (
-                rounds + 1,
-                last + second * (rate / (1 - rate)),
-                change,
-                jnp.max(jnp.abs(last)),
-            )
+            backed_up, taken = improve(y, base, free)
+            residual = backed_up - y
+            here = 1.0 - sum(taken)
 
-        start = (0, jnp.zeros_like(base), jnp.inf, 0.0)
-        return sweep(jax.lax.while_loop(going, go, start)[1], base, free)
+            # Newton's step: the value of always acting as now, by plain sweeps
+            def evaluate(_, change):
+                on = jnp.where(free, gamma * change, 0.0)
+                moved = sum(
+                    p * _shifted(on, i, j, 0.0)
+                    for p, (i, j) in zip(taken, DELTAS[:STAY], strict=True)
+                )
+                return jnp.where(floor, residual + here * on + moved, 0.0)
+
+            past = jax.lax.fori_loop(0, ROUND - 2, evaluate, residual)
+            then = evaluate(0, past)
+            last = evaluate(0, then)
+            first, second = then - past, last - then
+            rate = jnp.sum(first * second, (1, 2), keepdims=True) / (
+                jnp.sum(first * first, (1, 2), keepdims=True) + 1e-20
+            )
+            rate = jnp.clip(rate, 0.0, gamma)
+            guess = last + second * (rate / (1 - rate))
+            better = evaluate(0, guess)
+            # only where that lowers the residual, or it could go round in circles
+            before = jnp.max(jnp.abs(second), (1, 2), keepdims=True)
+            after = jnp.max(jnp.abs(better - guess), (1, 2), keepdims=True)
+            y = y + jnp.where(after < before, better, last)
+            return rounds + 1, y, jnp.max(jnp.abs(residual)), jnp.max(jnp.abs(y))
+
+        # where something is earned in every step: the value of staying there for ever
+        stays = (base - jnp.log(1.0 * NUM_ACTIONS)) / (1 - gamma)
+        y = jnp.where(free & floor, jnp.maximum(stays, 0.0), 0.0)
+        start = (0, y, jnp.inf, 0.0)
+        return improve(jax.lax.while_loop(going, go, start)[1], base, free)[0]
 
     def one_mask(i, values):
         mask = problem.masks[:, i]
