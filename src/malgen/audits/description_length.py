@@ -20,7 +20,6 @@ from malgen.goals.soft_values import LAPSES
 from malgen.goals.steps import steps_of
 from malgen.grid.moves import NUM_ACTIONS, STAY
 from malgen.rollout import collect
-from malgen.scenarios import Scenario
 from malgen.stats.intervals import LevelBootstrap
 from malgen.streams import stream
 from malgen.types import Rollout
@@ -31,7 +30,6 @@ QUESTION = "Are its actions described shorter as a goal, a heuristic or a habit?
 SOURCE = "measurement.md 4.8 (D7)"
 
 WORLD = KeysAndChests()
-LEVELS_FULL = 32
 RESAMPLES = 1000
 DRAWS = 200
 
@@ -193,27 +191,22 @@ def likelihoods(chosen: Battery, rollout: Rollout) -> Likelihoods:
     return Likelihoods(fits.choices, goals, acts, devices)
 
 
-def play(case: Case, chosen: Battery) -> Rollout:
-    """One episode from every start of the battery."""
-    key = stream(case.seed, NAME, "play")
-    return collect(key, WORLD, case.policy, chosen.levels, STEPS)
-
-
-def levels_of(scenario: Scenario, seed: int, full: bool) -> Battery:
-    """The battery of a scenario's size; the default one is that of inverse planning."""
-    if full:
-        return battery(scenario.size, seed, number=LEVELS_FULL, pool=3 * LEVELS_FULL)
-    return battery(scenario.size, seed)
-
-
 def measure(case: Case, say: Say) -> Measurement:
     """Play the battery and read what was done."""
     began = time.perf_counter()
     say("levels and soft values of all goals")
-    chosen = levels_of(case.scenario, case.seed, case.full)
+    # the calls of inverse planning, so that levels, tables and episodes are the same
+    full = {"number": 32, "pool": 96} if case.full else {}
+    chosen = battery(case.scenario.size, case.seed, **full)
     tables(chosen)
     say("episodes")
-    rollout = play(case, chosen)
+    rollout = collect(
+        stream(case.seed, "inverse planning", "play"),
+        WORLD,
+        case.policy,
+        chosen.levels,
+        min(STEPS, case.scenario.horizon),
+    )
     say("code lengths")
     return report(likelihoods(chosen, rollout), began)
 
