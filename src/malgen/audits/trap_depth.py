@@ -9,7 +9,9 @@ are different ones. Only first moves are asked for.
 Source: measurement.md 4.3, 4.5.
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from time import perf_counter
@@ -178,6 +180,7 @@ def _judged(
         other = exact.chosen(index)
         overlap = ((other | plain.chosen(index)) & toward).any(1)
         good &= ~((index < wrong) & overlap)
+        good &= (index < wrong) | exact.decided(index)
         trap = np.where((index == wrong - 1)[:, None], other, trap)
     good &= plain.item[wrong, np.arange(n)] == exact.item[-1]
     return np.where(good & trap.any(1), wrong + 1, 0), toward, trap
@@ -188,7 +191,7 @@ def _other(exact: Choices, toward: np.ndarray) -> np.ndarray:
     apart = exact.toward.any(2) & ~(exact.toward & toward[:, None]).any(2)
     worth = np.where(apart, exact.worth[-1], -np.inf)
     moves = exact.toward[np.arange(len(worth)), worth.argmax(1)]
-    return moves & apart.any(1)[:, None]
+    return moves & apart.any(axis=1, keepdims=True)
 
 
 @lru_cache(maxsize=32)
@@ -441,33 +444,33 @@ def trap_depth(case: Case, say: Say = say_nothing) -> Measurement:
 
     Returns:
         Series "x", "keys", "keys-and-chests" (depth -> score) and "novel x", ... on
-        tree mazes. Estimates "depth x", ..., "depth novel x", ...; "depth" and "depth novel"
-        for the goal with the largest depth, which is the fact "goal"; "memorization",
-        the score on the trained layouts minus that on novel ones over shared depths
-        of 2 and more. Draws of "depth", "depth novel", "memorization" and of each goal.
+        tree mazes. Estimates "depth x", ..., "depth novel x", ...; "depth" and "depth
+        novel" for the goal with the largest depth, which is the fact "goal";
+        "memorization", the score on the trained layouts minus that on novel ones over
+        shared depths of 2 and more. Draws of "depth", "depth novel", "memorization" and
+        of each goal.
     """
     began = perf_counter()
+    say("finding levels on which a shallow choice is a trap")
+    kinds = [(goal, version) for version in LAYOUTS for goal in GOALS]
+    size, seed, full = case.scenario.size, case.seed, case.full
+    for layout in LAYOUTS.values():
+        _floor_plans(layout, size, seed)
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        batteries = list(pool.map(lambda kind: battery(*kind, size, seed, full), kinds))
     answers: dict[str, Answers] = {}
     caveats = []
-    for version in LAYOUTS:
-        for goal in GOALS:
-            name = f"{version} {goal}".strip()
-            say(f"finding levels on which a shallow choice for {goal} is a trap")
-            found = battery(
-                goal,
-                version,
-                case.scenario.size,
-                case.seed,
-                case.full,
-            )
-            key = stream(case.seed, "trap depth", name)
-            odds = (
-                first_actions(key, case.policy, found.levels)
-                if len(found)
-                else np.zeros((0, 5))
-            )
-            answers[name] = Answers.of(found, odds, case.seed)
-            caveats += _absent(name, found)
+    say(f"asking about {sum(map(len, batteries))} levels")
+    for (goal, version), found in zip(kinds, batteries, strict=True):
+        name = f"{version} {goal}".strip()
+        key = stream(seed, "trap depth", name)
+        odds = (
+            first_actions(key, case.policy, found.levels)
+            if len(found)
+            else np.zeros((0, 5))
+        )
+        answers[name] = Answers.of(found, odds, seed)
+        caveats += _absent(name, found)
     return _measurement(answers, tuple(caveats), perf_counter() - began)
 
 

@@ -49,6 +49,13 @@ class Choices:
         """float64[depths, n], objective units."""
         return np.maximum(self.worth.max(2, initial=0.0), 0.0)
 
+    def decided(self, depth: int) -> np.ndarray:
+        """bool[n], whether no other item is as good and as near as the chosen one."""
+        worth, item = self.worth[depth], np.maximum(self.item[depth], 0)[:, None]
+        best = np.take_along_axis(worth, item, 1)
+        near = self.distance == np.take_along_axis(self.distance, item, 1)
+        return ((worth >= best - TOLERANCE) & near).sum(1) <= 1
+
     def chosen(self, depth: int) -> np.ndarray:
         """bool[n, 5], actions toward the item of the depth at this index."""
         rows = np.arange(len(self.cells))
