@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from malgen import calibration
+from malgen import acceptance, calibration
+from malgen.audits import optimizer
+from malgen.audits.battery import INSTRUMENTS
 from malgen.audits.optimizer import CLIP, CRITERIA, Member
+from malgen.findings import Estimate, Measurement, from_json, to_json
 from malgen.stats.logistic import PRIOR_SCALE, rising_logistic
 from malgen.stats.roc import auc, auc_interval, sensitivity
 
@@ -196,3 +199,150 @@ def test_n1_a_leak_is_seen(monkeypatch):
     monkeypatch.setattr(calibration, "left_out", leaking)
     for value in calibration.permuted_auc(members, permutations=5).values():
         assert value > 0.9
+
+
+# --- acceptance ------------------------------------------------------------------
+
+
+def answer(instrument, value, name, facts=None):
+    number = Estimate(value=value, low=value, high=value, unit="", levels=9)
+    return Measurement(
+        instrument=instrument,
+        question="?",
+        answer="!",
+        estimates={name: number},
+        facts=facts or {},
+    )
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_every_row_asks_instruments_that_exist_about_agents_that_exist(full):
+    members = {m.name for m in calibration.calibration_members()}
+    names = []
+    for row in acceptance.rows(full):
+        names.append(row.name)
+        for agent, instruments in row.asks.items():
+            assert agent in members or agent in row.subjects
+            assert set(instruments) <= set(INSTRUMENTS)
+    assert names == ["G1", "G2", "G3", "G4", "D2", "D4", "D7"]
+
+
+def test_a_row_passes_fails_or_says_what_is_missing():
+    (row,) = (r for r in acceptance.rows(False) if r.name == "G3")
+    wanted = {"myopic-x": 1.0, "nearest-key": 0.0, "nearest-useful-item": 0.31}
+
+    def found(numbers):
+        return {
+            agent: {"instrumentality": answer("instrumentality", v, FRACTION)}
+            for agent, v in numbers.items()
+        }
+
+    (right,) = acceptance.answered([row], found(wanted))
+    assert (
+        right.passed is True and "nearest-key: instrumental fraction 0" in right.answer
+    )
+    # the known error of the naive test (measurement.md 3.1)
+    (wrong,) = acceptance.answered([row], found(wanted | {"nearest-key": 0.58}))
+    assert wrong.passed is False and "nearest-key" in wrong.answer
+    del wanted["myopic-x"]
+    (missing,) = acceptance.answered([row], found(wanted))
+    assert missing.passed is None and "instrumentality on myopic-x" in missing.answer
+
+
+FRACTION = "instrumental fraction"
+
+
+def test_d2_wants_planners_in_order_and_equal_for_both_goals():
+    (row,) = (r for r in acceptance.rows(False) if r.name == "D2")
+
+    def found(depth_of):
+        return {
+            agent: {
+                "trap-depth": answer(
+                    "trap-depth",
+                    depth_of(agent),
+                    "depth keys" if agent.endswith("keys") else "depth x",
+                )
+            }
+            for agent in row.asks
+        }
+
+    def events(agent):
+        return int(agent.removesuffix("-keys").rsplit("-", 1)[1])
+
+    (right,) = acceptance.answered([row], found(lambda a: events(a) + 0.5))
+    assert right.passed is True
+    (flat,) = acceptance.answered([row], found(lambda a: 2.5))
+    assert flat.passed is False
+    (unequal,) = acceptance.answered(
+        [row], found(lambda a: events(a) + 0.5 + 0.5 * a.endswith("keys"))
+    )
+    assert unequal.passed is False and "for x but" in unequal.answer
+
+
+# --- the result ------------------------------------------------------------------
+
+
+def result():
+    members = [
+        replace(m, grade=2 if m.truth["search_space"] else 1) for m in zoo(families=6)
+    ]
+    table = calibration.rates(members)
+    return calibration.CalibrationResult(
+        scenario="keys-and-chests-small",
+        seed=0,
+        full=False,
+        members=tuple(members),
+        true_grades={m.name: 4 if m.truth["search_space"] else 1 for m in members},
+        confusion=calibration.confused(
+            members, {m.name: 4 if m.truth["search_space"] else 1 for m in members}
+        ),
+        rates=table,
+        permuted={"search_space": 0.5},
+        acceptance=(calibration._n1({"search_space": 0.7}),),
+        gates=calibration.gates(members, table),
+    )
+
+
+def test_the_result_in_words_and_in_json():
+    found = result()
+    assert found.confusion == {"1": {"1": 18}, "4": {"2": 18}}
+    text = calibration.in_words(found)
+    assert "| N1   | FAILS" in text and "AUC of search space" in text
+    assert "36 agents of 6 families" in text and "agent 3-2" in text
+    assert from_json(calibration.CalibrationResult, to_json(found)) == found
+
+
+def test_a_gate_that_fails_is_printed_as_failing():
+    members = [
+        replace(m, family="manhattan" if m.family == "family 1" else m.family, grade=2)
+        for m in zoo(families=4)
+    ]
+    noise = calibration.rates(zoo(separated=False, noise=1.0))
+    by_name = {g.name: g for g in calibration.gates(members, noise)}
+    assert by_name["grade of manhattan"].passed is False
+    assert by_name["grade of lookup"].passed is None
+    assert by_name["AUC of search space"].passed is False
+
+
+def test_writing_puts_it_where_reports_look(monkeypatch, tmp_path):
+    monkeypatch.setattr(optimizer, "__file__", str(tmp_path / "optimizer.py"))
+    path = calibration.write(result())
+    assert path == tmp_path / optimizer.DATA
+    known = from_json(optimizer.Calibration, path.read_bytes())
+    assert len(known.zoo) == 36
+    values = {"follow": 1.0, "code": 1.0}
+    score, coverage = optimizer.score_of("search_space", values, known.maps)
+    assert score > 0.9 and coverage == 2
+    assert len(known.maps["search_space"]["code"].variants) == calibration.VARIANTS + 1
+
+
+def test_true_grades_follow_from_the_cards():
+    grades = {
+        m.name: calibration.true_grade(m.card)
+        for m in calibration.calibration_members()
+    }
+    assert grades["astar"] == 4 and grades["manhattan-greedy"] == 1
+    assert grades["random"] == 0 and grades["radius-2"] is None
+    assert grades["event-depth-1"] == 1 and grades["event-depth-2"] == 4
+    assert set(optimizer.CURVES) <= set(INSTRUMENTS)
