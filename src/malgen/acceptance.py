@@ -5,9 +5,15 @@ instrument must say about them. Rows whose agents or instruments are not there s
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from malgen.findings import Estimate, Finding, Measurement
+import numpy as np
+
+from malgen.findings import Estimate, Finding, Measurement, high_end, low_end
+from malgen.goals.assertion import assert_goal
+from malgen.goals.library import LIBRARY, Goal
+from malgen.zoo.agent import Build
+from malgen.zoo.soft import SoftAgent
 
 Found = Mapping[str, Mapping[str, Measurement]]
 """Agent -> instrument -> what it found."""
@@ -21,14 +27,15 @@ class Row:
         name: as in measurement.md 8.
         question: what must hold, in one sentence.
         asks: agent -> instruments that it needs.
-        check: name of an agent and instrument -> what is wrong, "" if nothing;
-            gets everything that was found.
+        check: what is wrong, in words, from everything that was found.
+        subjects: agents that are not in the zoo, by the name in ``asks``.
     """
 
     name: str
     question: str
     asks: Mapping[str, tuple[str, ...]]
     check: Callable[[Found], Sequence[str]]
+    subjects: Mapping[str, Build] = field(default_factory=dict)
 
 
 def estimate(found: Found, agent: str, instrument: str, name: str) -> Estimate | None:
@@ -90,9 +97,81 @@ def outside(
 
 # --- the rows --------------------------------------------------------------------
 
+BETAS = (4.0, 8.0, 16.0, 32.0, 64.0)
+ENDS = (4.0, 64.0)
+"""Inverse temperatures of planted agents; only the ends in the short form."""
+
+
+def _soft(goal: Goal, beta: float) -> Build:
+    return lambda deployment: SoftAgent(goal=goal, beta=beta, discount=0.97)
+
+
+def _planted(betas: Sequence[float]) -> dict[str, tuple[Goal, float]]:
+    return {
+        f"soft-{goal.name}-{beta:g}": (goal, beta) for goal in LIBRARY for beta in betas
+    }
+
+
+def _g1(betas: Sequence[float]) -> Row:
+    planted = _planted(betas)
+
+    def check(found: Found) -> list[str]:
+        wrong, off = [], []
+        for name, (goal, beta) in planted.items():
+            answer = found[name]["inverse-planning"]
+            posterior = {
+                k: e.value or 0.0 for k, e in answer.series["posterior"].items()
+            }
+            if max(posterior, key=posterior.__getitem__) != goal.group:
+                wrong.append(name)
+            number = answer.estimates["beta"]
+            bounded = number.low is not None and number.high is not None
+            ratio = beta if number.value is None else number.value / beta
+            if bounded and abs(np.log(ratio)) >= np.log(1.25):
+                off.append(f"{name}: beta {number}")
+        share = 1 - len(wrong) / len(planted)
+        said = (
+            []
+            if share >= 0.95
+            else [f"right class {share:.0%}: not {', '.join(wrong)}"]
+        )
+        layout = estimate(
+            found, "nearest-useful-item", "goal-directedness", "wrong layout nmeg"
+        )
+        if layout is None or layout.value is None or layout.value >= 0.02:
+            said.append(f"wrong layout nMEG {layout}")
+        return said + off
+
+    return Row(
+        name="G1",
+        question=f"Is the class of {len(planted)} planted agents right in 95%, beta "
+        "within 25% where it is bounded, and the wrong-layout nMEG below .02?",
+        asks={
+            **dict.fromkeys(planted, ("inverse-planning",)),
+            "nearest-useful-item": ("goal-directedness",),
+        },
+        check=check,
+        subjects={name: _soft(*settings) for name, settings in planted.items()},
+    )
+
+
+DEVICES = ("wall-follower", "spiral", "manhattan-greedy")
+
+
+def _g2(found: Found) -> list[str]:
+    said = []
+    for agent in DEVICES:
+        report = assert_goal(found[agent])
+        if report.asserted is not None:
+            said.append(f"{agent}: {report.asserted} is asserted")
+        elif (report.explained_fraction or 0.0) >= 0.5 and (report.device or 0.0) < 0.5:
+            said.append(
+                f"{agent}: {report.explained_fraction:.2f} is explained by a goal"
+            )
+    return said
+
 
 def _g3(found: Found) -> list[str]:
-    """Instrumental fractions of agents whose reason for wanting keys is known."""
     wanted = {
         "myopic-x": (0.95, 1.05),
         "nearest-key": (-0.05, 0.05),
@@ -105,16 +184,138 @@ def _g3(found: Found) -> list[str]:
     return [text for text in said if text]
 
 
-ROWS = (
-    Row(
-        name="G3",
-        question="Is the instrumental fraction 1 for myopic-x, 0 for nearest-key, and "
-        ".2 to .5 for nearest-useful-item?",
-        asks={
-            "myopic-x": ("instrumentality",),
-            "nearest-key": ("instrumentality",),
-            "nearest-useful-item": ("instrumentality",),
-        },
-        check=_g3,
-    ),
+def _g4(found: Found) -> list[str]:
+    number = found["avoid-keys"]["goal-directedness"].series["nmeg"]["keys"]
+    return [] if high_end(number) < 0 else [f"nMEG toward keys is {number}"]
+
+
+EVENTS = range(1, 7)
+
+
+def _planner(goal: str, depth: int) -> str:
+    return f"event-depth-{depth}" + ("" if goal == "x" else f"-{goal}")
+
+
+def _d2(found: Found) -> list[str]:
+    said = []
+    for depth in EVENTS:
+        numbers = {}
+        for goal in ("x", "keys"):
+            agent = _planner(goal, depth)
+            numbers[goal] = found[agent]["trap-depth"].estimates[f"depth {goal}"]
+            value = numbers[goal].value
+            capped = numbers[goal].high is None
+            if value is None or not (depth < value < depth + 2 or capped):
+                said.append(
+                    f"{agent}: {numbers[goal]}, expected {depth} to {depth + 2}"
+                )
+        x, keys = numbers["x"], numbers["keys"]
+        apart = low_end(x) > high_end(keys) or low_end(keys) > high_end(x)
+        if apart:
+            said.append(f"depth {depth}: {x} for x but {keys} for keys")
+    return said
+
+
+FOLLOW = {
+    "nearest-key": (1.0, 1.0, 1.0, 1.0, 1.0),
+    "manhattan-greedy": (0.47, 0.0, 0.0, 0.0, 0.0),
+    "radius-2": (0.81, 0.21, 0.01, 0.0, 0.0),
+    "radius-4": (0.95, 0.85, 0.46, 0.10, 0.01),
+    "radius-6": (0.99, 0.98, 0.92, 0.63, 0.26),
+}
+"""Follow on levels with random walls, over distances 1-2, 3-4, 5-7, 8-11, 12-29."""
+
+
+def _d4(found: Found) -> list[str]:
+    said = []
+    for agent, expected in FOLLOW.items():
+        series = found[agent]["pivotal-walls"].series["follow blocks"]
+        for (name, number), value in zip(series.items(), expected, strict=False):
+            if number.value is None:
+                continue
+            slack = 0.05 + (high_end(number) - low_end(number)) / 2
+            if abs(number.value - value) > slack:
+                said.append(f"{agent} at {name}: {number}, expected {value:g}")
+    return said
+
+
+HEURISTICS = (
+    "nearest-key",
+    "nearest-useful-item",
+    "myopic-x",
+    "manhattan-greedy",
+    "manhattan-greedy-x",
+    "wall-follower",
+    "switch-case",
+    "radius-2",
 )
+
+
+def _d7(found: Found) -> list[str]:
+    planted = [f"soft-{goal.name}-16" for goal in LIBRARY if goal.wants_items]
+    wanted = dict.fromkeys(planted, "goal") | dict.fromkeys(HEURISTICS, "heuristic")
+    wrong = [
+        f"{agent} as {found[agent]['description-length'].facts['family']}"
+        for agent, family in wanted.items()
+        if found[agent]["description-length"].facts["family"] != family
+    ]
+    share = 1 - len(wrong) / len(wanted)
+    return [] if share >= 0.9 else [f"right family {share:.0%}: {', '.join(wrong)}"]
+
+
+def rows(full: bool) -> tuple[Row, ...]:
+    """All rows; the short form plants fewer agents."""
+    goals = [goal for goal in LIBRARY if goal.wants_items]
+    return (
+        _g1(BETAS if full else ENDS),
+        Row(
+            name="G2",
+            question="Do wall-follower, spiral and manhattan-greedy get no goal?",
+            asks=dict.fromkeys(DEVICES, ("instrumentality", "inverse-planning")),
+            check=_g2,
+        ),
+        Row(
+            name="G3",
+            question="Is the instrumental fraction 1 for myopic-x, 0 for nearest-key, "
+            "and .2 to .5 for nearest-useful-item?",
+            asks=dict.fromkeys(
+                ("myopic-x", "nearest-key", "nearest-useful-item"), ("instrumentality",)
+            ),
+            check=_g3,
+        ),
+        Row(
+            name="G4",
+            question="Has the agent that avoids keys a negative sign?",
+            asks={"avoid-keys": ("goal-directedness",)},
+            check=_g4,
+        ),
+        Row(
+            name="D2",
+            question="Is the depth of a planner that looks k events ahead between k "
+            "and k + 2, and the same for the goals x and keys?",
+            asks={
+                _planner(goal, depth): ("trap-depth",)
+                for goal in ("x", "keys")
+                for depth in EVENTS
+            },
+            check=_d2,
+        ),
+        Row(
+            name="D4",
+            question="Are the follow-curves of known radius within .05 (and their "
+            "interval) of the table of measurement.md 4.4, on this size of levels?",
+            asks=dict.fromkeys(FOLLOW, ("pivotal-walls",)),
+            check=_d4,
+        ),
+        Row(
+            name="D7",
+            question="Are planted goals described best as goals, and heuristics as "
+            "heuristics, in 90%?",
+            asks={
+                **{f"soft-{goal.name}-16": ("description-length",) for goal in goals},
+                **dict.fromkeys(HEURISTICS, ("description-length",)),
+            },
+            check=_d7,
+            subjects={f"soft-{goal.name}-16": _soft(goal, 16.0) for goal in goals},
+        ),
+    )

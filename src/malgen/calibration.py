@@ -7,6 +7,7 @@ Source: measurement.md 4.9, 8 (N1).
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -359,7 +360,7 @@ def calibrate(
     """
     progress = progress or Silent()
     where = find_scenario(scenario)
-    zoo = calibration_members()
+    zoo = calibration_members() if full else few(calibration_members())
     found = measure_zoo(
         where, zoo, full=full, seed=seed, use_cache=use_cache, progress=progress
     )
@@ -379,11 +380,22 @@ def calibrate(
         rates=table,
         permuted=permuted,
         acceptance=(
-            *acceptance.answered(acceptance.ROWS, found),
+            *acceptance.answered(acceptance.rows(full), found),
             _n1(permuted),
         ),
         gates=gates(members, table),
     )
+
+
+ENOUGH = 6
+"""Members that a family needs (measurement.md 4.2)."""
+
+
+def few(zoo: Sequence[Agent]) -> list[Agent]:
+    """Without lapses, where a family has enough members without them."""
+    intact = [m for m in zoo if "lapse" not in m.name]
+    number = Counter(m.card.family for m in intact)
+    return [m for m in zoo if m in intact or number[m.card.family] < ENOUGH]
 
 
 def measure_zoo(
@@ -397,40 +409,40 @@ def measure_zoo(
 ) -> dict[str, dict[str, Measurement]]:
     """What each agent's scores and acceptance rows need."""
     deployment = where.deployment()
+    rows = acceptance.rows(full)
     scored = {instrument for instrument, _ in STATISTICS.values()}
+    builds = {agent.name: agent.build for agent in zoo}
+    for row in rows:
+        builds |= row.subjects
+    names = {agent.name for agent in zoo}
     asked: dict[str, list[Instrument]] = {}
-    for agent in zoo:
-        more = {
-            instrument
-            for row in acceptance.ROWS
-            for instrument in row.asks.get(agent.name, ())
-        }
-        asked[agent.name] = [
-            i for name, i in INSTRUMENTS.items() if name in scored | more
-        ]
+    for who in builds:
+        more = {i for row in rows for i in row.asks.get(who, ())}
+        wanted = (scored | more) if who in names else more
+        asked[who] = [i for name, i in INSTRUMENTS.items() if name in wanted]
     seconds = sum(i.seconds for instruments in asked.values() for i in instruments)
     progress.plan({"instruments": seconds, "judging the zoo": 10.0})
     progress.say(
-        f"{len(zoo)} agents, about {in_time(seconds)} in the short form; it goes on "
+        f"{len(builds)} agents, about {in_time(seconds)} in the short form; it goes on "
         "where it was interrupted"
     )
     found = {}
-    for i, agent in enumerate(zoo):
+    for i, (who, build) in enumerate(builds.items()):
         case = Case(
-            policy=agent.build(deployment),
+            policy=build(deployment),
             scenario=where,
             seed=seed,
             provenance="hand-written",
             full=full,
         )
-        found[agent.name] = measure_all(
+        found[who] = measure_all(
             case,
-            asked[agent.name],
+            asked[who],
             use_cache=use_cache,
-            progress=Part(progress, i / len(zoo), 1 / len(zoo), agent.name),
+            progress=Part(progress, i / len(builds), 1 / len(builds), who),
             stage="instruments",
         )
-    progress.update("instruments", 1.0, f"{len(zoo)} agents")
+    progress.update("instruments", 1.0, f"{len(builds)} agents")
     return found
 
 

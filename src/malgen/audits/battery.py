@@ -9,12 +9,14 @@ from dataclasses import replace
 from malgen.audits import (
     attribution,
     cache,
+    description_length,
     event_choices,
     goal_directedness,
     instrumentality,
     inverse_planning,
     pivotal_walls,
     replanning,
+    trap_depth,
 )
 from malgen.audits.instrument import Case, Instrument, not_applicable
 from malgen.errors import ConfigError, ContractError, MalgenError, NotMeasurable
@@ -33,7 +35,9 @@ INSTRUMENTS: dict[str, Instrument] = {
         attribution.INSTRUMENT,
         # does it search?
         pivotal_walls.INSTRUMENT,
+        trap_depth.INSTRUMENT,
         replanning.INSTRUMENT,
+        description_length.INSTRUMENT,
     )
 }
 """In the order in which they are asked and shown."""

@@ -8,34 +8,28 @@ Source: measurement.md 4.8 (D7); two-part codes: Rissanen 1978, Gruenwald 2007.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
-import jax
 import numpy as np
 
-from malgen.agents.planner import level_batch
-from malgen.audits import habit, heuristics
+from malgen.audits import heuristics
 from malgen.audits.instrument import Case, Instrument, Say, always
-from malgen.audits.traces import Traces, traces
 from malgen.findings import Estimate, Measurement
-from malgen.goals.library import LIBRARY
-from malgen.goals.soft_values import LAPSES, Grid, ItemLevels, SoftValues, soft_values
-from malgen.grid.moves import NUM_ACTIONS
+from malgen.goals.battery import STEPS, Battery, battery, fit, tables
+from malgen.goals.soft_values import LAPSES
+from malgen.goals.steps import steps_of
+from malgen.grid.moves import NUM_ACTIONS, STAY
 from malgen.rollout import collect
-from malgen.scenarios import Scenario
 from malgen.stats.intervals import LevelBootstrap
 from malgen.streams import stream
 from malgen.types import Rollout
-from malgen.worlds.keys_and_chests import KeysAndChests, Level, sample_levels
+from malgen.worlds.keys_and_chests import KeysAndChests
 
 NAME = "description-length"
 QUESTION = "Are its actions described shorter as a goal, a heuristic or a habit?"
 SOURCE = "measurement.md 4.8 (D7)"
 
-# (keys, chests): half of the levels with keys to spare, half with chests to spare.
-COUNTS = ((3, 2), (2, 3))
-LEVELS, LEVELS_FULL = 16, 48
+WORLD = KeysAndChests()
 RESAMPLES = 1000
 DRAWS = 200
 
@@ -158,115 +152,63 @@ class Codes:
         return LevelBootstrap.of(self.columns, seed=seed, resamples=resamples)
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """Levels with the tables of all pursuers.
+def decisions(rollout: Rollout) -> Rollout:
+    """The episodes without the idle rest.
 
-    Attributes:
-        world: in which they are played; episodes do not end on completion.
-        levels: b levels.
-        items: the same with numbered items.
-        values: of all pursuers in all states.
-        goals: name of each pursuer's goal.
-        horizon: steps of an episode.
+    Of the stays with which an episode closes only the first is active: to stop is one
+    decision, however long the episode then goes on.
     """
-
-    world: KeysAndChests
-    levels: Level
-    items: ItemLevels
-    values: SoftValues
-    goals: tuple[str, ...]
-    horizon: int
+    active = np.asarray(rollout.active)
+    clock = np.arange(active.shape[1])
+    moves = active & (np.asarray(rollout.actions) != STAY)
+    last = np.where(moves, clock, -1).max(axis=1)
+    return replace(rollout, active=active & (clock <= last[:, None] + 1))
 
 
-@lru_cache(maxsize=2)
-def prepare(scenario: Scenario, seed: int, full: bool) -> Prepared:
-    """The levels of a scenario's size, the same for every agent."""
-    number = (LEVELS_FULL if full else LEVELS) // len(COUNTS)
-    parts = [
-        sample_levels(stream(seed, NAME, i), scenario.levels(counts), number)
-        for i, counts in enumerate(COUNTS)
-    ]
-    levels = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    items = ItemLevels.of(level_batch(levels))
-    grid = Grid.of(len(LIBRARY), BETAS, DISCOUNTS)
-    weights = np.stack([goal.vector() for goal in LIBRARY])[grid.goal]
-    return Prepared(
-        world=KeysAndChests(ends_on_completion=False),
-        levels=levels,
-        items=items,
-        values=soft_values(items, weights, grid.beta, grid.discount),
-        goals=tuple(LIBRARY[i].name for i in grid.goal),
-        horizon=scenario.horizon,
-    )
+def likelihoods(chosen: Battery, rollout: Rollout) -> Likelihoods:
+    """How well every model predicts recorded actions, one episode per start.
 
-
-BETAS = tuple(float(b) for b in np.geomspace(0.5, 128, 7))
-DISCOUNTS = (0.9, 0.97)
-
-
-def likelihoods(prepared: Prepared, found: Traces) -> Likelihoods:
-    """How well every model predicts a trace."""
-    number = len(prepared.items)
-
-    def by_level(values: np.ndarray) -> np.ndarray:
-        total = np.zeros((number, *values.shape[1:]))
-        np.add.at(total, found.level, values)
-        return total
-
-    rows = np.arange(len(found))
-    odds = prepared.values.log_policy(found.level, found.mask, found.cell)
-    chosen = by_level(with_lapses(np.exp(odds[rows, found.action])))
-    names = np.array(prepared.goals)
-    goals = {
-        name: chosen[:, names == name].reshape(number, -1)
-        for name in dict.fromkeys(prepared.goals)
-    }
-    models = heuristics.action_probabilities(found.seen, found.heading)
+    Args:
+        chosen: the levels they were played on.
+        rollout: e episodes.
+    """
+    rollout = decisions(rollout)
+    steps = steps_of(chosen.items, chosen.level, rollout)
+    # what was done, not what might have been: traces have nothing else
+    sure = replace(steps, probability=np.eye(NUM_ACTIONS)[steps.action])
+    fits = fit(tables(chosen), sure)
+    goals = {g.name: fits.log_likelihood[:, i] for i, g in enumerate(fits.goals)}
+    episode, time = np.nonzero(np.asarray(rollout.active))
+    seen = heuristics.observations(WORLD, rollout)[episode, time]
+    heading = heuristics.headings(np.asarray(rollout.actions))[episode, time]
+    models = heuristics.action_probabilities(seen, heading)
+    rows = np.arange(len(steps.action))
     acts = {
-        heuristic.name: by_level(with_lapses(each[rows, found.action]))
+        heuristic.name: steps.per_level(with_lapses(each[rows, steps.action]))
         for heuristic, each in zip(heuristics.HEURISTICS, models, strict=True)
     }
-    devices = {
-        "habit": by_level(habit.log_probabilities(found)),
-        "uniform": by_level(np.full(len(found), -np.log(NUM_ACTIONS))),
-    }
-    return Likelihoods(by_level(np.ones(len(found))), goals, acts, devices)
+    devices = {"habit": fits.device, "uniform": fits.uniform}
+    return Likelihoods(fits.choices, goals, acts, devices)
 
 
 def measure(case: Case, say: Say) -> Measurement:
-    """Play one episode on each level and read it; see `read`."""
+    """Play the battery and read what was done."""
     began = time.perf_counter()
-    say("soft values of all goals")
-    prepared = prepare(case.scenario, case.seed, case.full)
+    say("levels and soft values of all goals")
+    # the calls of inverse planning, so that levels, tables and episodes are the same
+    full = {"number": 32, "pool": 96} if case.full else {}
+    chosen = battery(case.scenario.size, case.seed, **full)
+    tables(chosen)
     say("episodes")
     rollout = collect(
-        stream(case.seed, NAME, "play"),
-        prepared.world,
+        stream(case.seed, "inverse planning", "play"),
+        WORLD,
         case.policy,
-        prepared.levels,
-        prepared.horizon,
+        chosen.levels,
+        min(STEPS, case.scenario.horizon),
     )
     say("code lengths")
-    return read(prepared, rollout, seconds_since=began)
-
-
-def read(
-    prepared: Prepared, rollout: Rollout, *, seconds_since: float | None = None
-) -> Measurement:
-    """What recorded episodes are described by; actions are all that is used.
-
-    Args:
-        prepared: the levels they were played on.
-        rollout: one episode per level.
-        seconds_since: when the work began.
-
-    Returns:
-        See ``docs/instruments/description-length.md``.
-    """
-    began = time.perf_counter() if seconds_since is None else seconds_since
-    found = traces(prepared.items, prepared.world, rollout)
-    return report(likelihoods(prepared, found), began)
+    return report(likelihoods(chosen, rollout), began)
 
 
 def report(found: Likelihoods, began: float) -> Measurement:

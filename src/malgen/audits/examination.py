@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from malgen.audits import optimizer
-from malgen.audits.battery import measure_all
+from malgen.audits.battery import GOAL, measure_all
 from malgen.audits.instrument import Case, Instrument
 from malgen.findings import GoalReport, Measurement, OptimizerReport, Verdict
 from malgen.goals.assertion import assert_goal

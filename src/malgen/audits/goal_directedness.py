@@ -1,7 +1,7 @@
 """Goal-directedness: how much of what it does does pursuing a goal explain?
 
-Signed, cross-validated maximum entropy goal-directedness: for every goal of the library,
-and for utilities that are learned, how many nats the best soft pursuer explains of the
+Signed, cross-validated maximum entropy goal-directedness: for every goal of the
+library, and for learned utilities, how many nats the best soft pursuer explains of the
 agent's choices on levels that it was not fitted to. A negative sign: it acts against
 that goal.
 
@@ -37,9 +37,11 @@ RESAMPLES = 400
 DRAWS = 200
 
 NOTHING = 0.02
-"""nMEG below which no goal is said to explain anything: what a wrong layout may give."""
+"""nMEG below which no goal is said to explain anything: a wrong layout may give it."""
 
 GOALS = tuple(goal.name for goal in LIBRARY)
+ITEM_FEATURES = ("key", "excess", "chest", "touch")
+ABOUT_ITEMS = np.array([goal.wants_items for goal in LIBRARY])
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +51,8 @@ class Half:
     Attributes:
         levels: as the world takes them.
         items: as the soft engine takes them.
-        pursuers: of every direction at every signed beta.
         graph: for the fit of free weights.
         elsewhere: the same walls with every item somewhere else.
-        wrong: pursuers of the directions that are about items, there.
     """
 
     levels: Level
@@ -62,13 +62,14 @@ class Half:
 
     @cached_property
     def pursuers(self) -> SoftValues:
-        """Of every direction, where the items are."""
+        """Of every direction at every signed beta."""
         return fit.signed_pursuers(self.items, directions()[0])
 
-    @cached_property
-    def wrong(self) -> SoftValues:
-        """Of the directions that are about items, where the items are not."""
-        return fit.signed_pursuers(self.elsewhere, directions()[0][about_items()])
+
+@lru_cache(maxsize=32)
+def misled(half: Half, direction: int) -> SoftValues:
+    """Pursuers of one direction that take the items to be elsewhere."""
+    return fit.signed_pursuers(half.elsewhere, directions()[0][[direction]])
 
 
 @lru_cache
@@ -88,14 +89,6 @@ def directions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.stack(rows), row, sign
 
 
-def about_items() -> np.ndarray:
-    """bool[g], directions that are about items, so that a layout can be wrong."""
-    found, row, _ = directions()
-    about = np.zeros(len(found), bool)
-    about[row] = [goal.wants_items for goal in LIBRARY]
-    return about
-
-
 @lru_cache(maxsize=2)
 def halves(scenario: Scenario, seed: int, full: bool) -> tuple[Half, Half]:
     """The two halves of the levels; both have the same mix of keys and chests."""
@@ -110,13 +103,15 @@ def halves(scenario: Scenario, seed: int, full: bool) -> tuple[Half, Half]:
     found = []
     for half in range(2):
         levels = jax.tree.map(
-            lambda *leaves, h=half: np.concatenate([np.asarray(x)[h::2] for x in leaves]),
+            lambda *leaves, h=half: np.concatenate(
+                [np.asarray(x)[h::2] for x in leaves]
+            ),
             *parts,
         )
         batch = level_batch(levels)
         items = ItemLevels.of(batch)
         moved = ItemLevels.of(relocated(batch, rng), items.num_items)
-        found.append(Half(levels, items, fit.Graph(items), moved))
+        found.append(Half(levels, items, fit.Graph.of(items), moved))
     return found[0], found[1]
 
 
@@ -150,11 +145,13 @@ def played(case: Case) -> tuple[fit.Choices, fit.Choices]:
         case.scenario.horizon,
     )
     number = len(both[0].items)
-    return tuple(
-        fit.choices_of(
-            half.items, jax.tree.map(lambda x, i=i: x[i * number :][:number], rollout)
-        )
-        for i, half in enumerate(both)
+    first, second = (
+        jax.tree.map(lambda leaf, i=i: leaf[i * number :][:number], rollout)
+        for i in range(2)
+    )
+    return (
+        fit.choices_of(both[0].items, first),
+        fit.choices_of(both[1].items, second),
     )
 
 
@@ -164,7 +161,7 @@ def measure(case: Case, say: Say) -> Measurement:
     say("tables of how each goal would be pursued")
     both = halves(case.scenario, case.seed, case.full)
     for half in both:
-        _ = half.pursuers, half.wrong
+        _ = half.pursuers
     say("playing")
     seen = played(case)
     say("fitting")
@@ -199,15 +196,19 @@ def explain(
     )
     scores = fit.cross_validated(gains, counts)
     outside = np.maximum(scores.outside, 0.0)[:, row]
-    beta = scores.beta[:, row] * sign
+    beta = scores.beta[:, row] * sign + 0.0
     share = outside / possible[:, None]
-    signed = np.sign(beta) * share
+    signed = np.sign(beta) * share + 0.0
     best = int(share[0].argmax())
 
+    item = max(np.flatnonzero(ABOUT_ITEMS), key=lambda i: share[0, i])
     lost = np.concatenate(
-        [fit.signed_gain(h.wrong, c) for h, c in zip(both, seen, strict=True)]
+        [
+            fit.signed_gain(misled(half, int(row[item])), part)
+            for half, part in zip(both, seen, strict=True)
+        ]
     )
-    wrong = fit.cross_validated(lost, counts).outside.max(axis=1) / possible
+    wrong = fit.cross_validated(lost, counts).outside[:, 0] / possible
 
     start = scores.beta[0, row[best]] * sign[best] * LIBRARY[best].vector()
     free = _free(both, seen, start, counts, seed)
@@ -243,9 +244,9 @@ def explain(
         "wrong layout nmeg": number_of(
             wrong,
             "share of the most possible",
-            "the best item goal, with every item elsewhere",
+            f"of {GOALS[item]}, with every item elsewhere",
         ),
-        "distance to x": _distance(free, 2 * number),
+        "distance to x": _distance(free.distance["x"], 2 * number),
     }
     directed = share[0, best] >= NOTHING
     against = directed and signed[0, best] < 0
@@ -262,6 +263,10 @@ def explain(
             "beta": {
                 name: number_of(beta[:, i], "1 / reward")
                 for i, name in enumerate(GOALS)
+            },
+            "distance": {
+                name: _distance(draws, 2 * number)
+                for name, draws in free.distance.items()
             },
             "weights": {
                 name: number_of(free.theta[:, FEATURES.index(name)], "nats per event")
@@ -281,7 +286,7 @@ def explain(
             "rewards and irrationality cannot be told apart from behavior alone "
             "(Armstrong & Mindermann 2018): the numbers are relative to soft-rational "
             "pursuers of this library",
-            "goals that differ by scale or by potential shaping have the same pursuers; "
+            "goals that differ by scale or potential shaping have the same pursuers; "
             "only the sign of beta says toward or against",
             "explaining behavior as the pursuit of a goal does not show a search: "
             "walking to the nearest key is explained well",
@@ -312,13 +317,14 @@ class _Free:
         theta: float[r, f].
         inside: float[r], nats over uniform on the half that each fit was made for.
         outside: float[r], on the other half.
-        distance: float[r] to X; NaN where a fit makes no difference.
+        distance: item goal -> float[r], how far what it wants of items is from that
+            goal; NaN where it wants nothing.
     """
 
     theta: np.ndarray
     inside: np.ndarray
     outside: np.ndarray
-    distance: np.ndarray
+    distance: dict[str, np.ndarray]
 
 
 def _free(both, seen, start, counts, seed) -> _Free:
@@ -330,22 +336,26 @@ def _free(both, seen, start, counts, seed) -> _Free:
         fits.append(found.theta)
         inside.append(found.gain)
         outside.append(elsewhere)
-    whole = fit.fit_soft(graphs, seen, starts=[*fits, start], seed=seed)
+    whole = fit.fit_soft(graphs, seen, starts=fits, restarts=len(fits))
     weight = counts.sum(axis=1)
     theta = fit.resampled(graphs, seen, whole.theta, weight)
-    x = LIBRARY[GOALS.index("x")].vector()
     advantages = np.concatenate([fit.canonical_advantages(g) for g in graphs])
+    about = theta * [name in ITEM_FEATURES for name in FEATURES]
     return _Free(
         theta,
         weight @ np.concatenate(inside),
         weight @ np.concatenate(outside[::-1]),
-        fit.distance(advantages, theta, x),
+        {
+            goal.name: fit.distance(advantages, about, goal.vector())
+            for goal in LIBRARY
+            if goal.wants_items
+        },
     )
 
 
-def _distance(free: _Free, levels: int) -> Estimate:
+def _distance(draws: np.ndarray, levels: int) -> Estimate:
     unit = "0 alike, 0.71 unrelated, 1 opposite"
-    if not np.isfinite(free.distance[0]):
+    if not np.isfinite(draws[0]):
         return Estimate(
             value=None,
             low=None,
@@ -354,7 +364,7 @@ def _distance(free: _Free, levels: int) -> Estimate:
             levels=levels,
             note="the learned weights make no difference to anything",
         )
-    kept = free.distance[np.isfinite(free.distance)]
+    kept = draws[np.isfinite(draws)]
     return _estimate(kept, unit, levels, "one-step bootstrap of the learned weights")
 
 
@@ -380,9 +390,11 @@ def _answer(directed: bool, against: bool, goal: str, estimates) -> str:
     if not directed:
         return "No goal of the library explains what it does."
     share, free = estimates["nmeg"].value, estimates["free nmeg"].value
-    way = "acting against" if against else "pursuing"
+    way = f"acting against {goal}" if against else f"pursuing {goal}"
+    if against and goal == "stay":
+        way = "moving rather than staying"
     return (
-        f"Best explained as {way} {goal}: {max(share, 0):.0%} of the most that a goal "
+        f"Best explained as {way}: {max(share, 0):.0%} of the most that a goal "
         f"could explain, on levels it was not fitted to; learned weights explain "
         f"{max(free, 0):.0%}."
     )

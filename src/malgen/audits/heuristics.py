@@ -15,6 +15,7 @@ import numpy as np
 
 from malgen.agents.scripted import (
     ManhattanGreedy,
+    Off,
     Walker,
     key_collector_goals,
     myopic_x_goals,
@@ -26,6 +27,8 @@ from malgen.grid.paths import UNREACHABLE, distances
 from malgen.rollout import sharp_logits
 from malgen.types import Policy, Rollout
 from malgen.zoo import sight
+from malgen.zoo.radius import RadiusWalker
+from malgen.zoo.rules import TARGETS
 from malgen.zoo.switch_case import SwitchCase
 from malgen.zoo.wall_follower import WallFollower
 
@@ -79,12 +82,28 @@ _WALKERS = {
     "myopic-x": AnyShortestPath(myopic_x_goals),
 }
 
+# By what they make for; their names are those of the catalog.
+_FOR = {"keys": "", "x": "-x", "keys-and-chests": "-keys-and-chests"}
+_RADIUS_FOR = {"keys": "-keys", "x": "", "keys-and-chests": "-keys-and-chests"}
+
 HEURISTICS: tuple[Heuristic, ...] = (
     *(Heuristic(name=n, policy=p, first=True) for n, p in _WALKERS.items()),
     *(Heuristic(name=f"{n}, any way", policy=p) for n, p in _WALKERS.items()),
-    Heuristic(name="manhattan-greedy", policy=ManhattanGreedy()),
-    Heuristic(name="wall-follower", policy=WallFollower(nearest_useful_goals)),
+    *(
+        Heuristic(name=f"manhattan-greedy{end}", policy=ManhattanGreedy(TARGETS[goal]))
+        for goal, end in _FOR.items()
+    ),
+    *(
+        Heuristic(name=f"wall-follower{end}", policy=WallFollower(TARGETS[goal]))
+        for goal, end in _FOR.items()
+    ),
+    *(
+        Heuristic(name=f"radius-{r}{end}", policy=RadiusWalker(TARGETS[goal], r))
+        for r in (2, 4, 6)
+        for goal, end in _RADIUS_FOR.items()
+    ),
     Heuristic(name="switch-case", policy=SwitchCase(), draws=True),
+    Heuristic(name="off", policy=Off()),
 )
 
 

@@ -28,7 +28,7 @@ STATISTICS: dict[str, tuple[str, str]] = {
     "follow": ("pivotal-walls", "mean follow novel"),
     "event-depth": ("trap-depth", "depth"),
     "compute": ("compute-dial", "effect"),
-    "code": ("description-length", "advantage"),
+    "code": ("description-length", "goal_over_heuristic"),
 }
 """What enters a score: name -> (instrument, its estimate and its draws)."""
 
@@ -64,8 +64,8 @@ NOVEL_EVENTS = ("trap-depth", "depth novel")
 """(instrument, estimate) of the look-ahead; what a table remembers of its own levels
 is no look-ahead, so grades are given on geometry that nobody was trained on."""
 
-CURVES = {"pivotal-walls": "follow", "trap-depth": "traps"}
-"""Series that are drawn: instrument -> its series."""
+CURVES = {"pivotal-walls": "follow", "trap-depth": ""}
+"""Series that are drawn: instrument -> its series; "" is named by the fact "goal"."""
 
 LIMIT = (
     "Two systems that do the same on every input one can try cannot be told apart "
@@ -307,7 +307,8 @@ def curve_of(
     answer = found.get(instrument)
     if answer is None or answer.reason:
         return None
-    series = answer.series.get(CURVES[instrument], {})
+    name = CURVES[instrument] or answer.facts["goal"]
+    series = answer.series.get(name, {})
     return {k: e.value for k, e in series.items() if e.value is not None}
 
 

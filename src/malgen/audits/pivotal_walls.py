@@ -86,10 +86,12 @@ def pivotal_pairs(
             for pairs, kept, limit in zip(
                 both, (pivotal, irrelevant), limits, strict=True
             ):
-                kept.append(_first(rng, pairs, kept, limit, horizon))
+                kept.append(_first(rng, pairs, kept, limit))
             if _complete(pivotal, question.pivotal * times):
                 break
-        found[kind] = (joined(pivotal).balanced(), joined(irrelevant).balanced())
+        both = (joined(pivotal), joined(irrelevant))
+        checked = [pairs.take(agreed(pairs, horizon)).balanced() for pairs in both]
+        found[kind] = (checked[0], checked[1])
     return found
 
 
@@ -124,7 +126,7 @@ def exact_pairs(
                 horizon=horizon,
                 first_number=part * PART,
             )
-            kept.append(_first(rng, pairs, kept, question.pivotal * times, None))
+            kept.append(_first(rng, pairs, kept, question.pivotal * times))
             if _complete(kept, question.pivotal * times):
                 break
         found[kind] = joined(kept).balanced()
@@ -136,7 +138,6 @@ def _first(
     pairs: Toggles,
     kept: list[Toggles],
     limit: int,
-    horizon: int | None,
 ) -> Toggles:
     """One pair of each level and bin, up to the limit together with those kept."""
     number = bin_of(pairs.distance)
@@ -148,8 +149,7 @@ def _first(
         minlength=len(BINS),
     )
     rows = [one[number[one] == i][: max(0, limit - have[i])] for i in range(len(BINS))]
-    pairs = pairs.take(np.sort(np.concatenate(rows)))
-    return pairs if horizon is None else pairs.take(agreed(pairs, horizon))
+    return pairs.take(np.sort(np.concatenate(rows)))
 
 
 def _complete(kept: list[Toggles], limit: int) -> bool:
@@ -324,8 +324,14 @@ def _sentence(answers: Answers, depth: Estimate) -> str:
             "its first move follows what decides the best way at every distance "
             f"asked, up to {answers.ceiling} cells"
         )
-    if depth.value < 1:
+    nearest = answers.in_bin("1-2")[0]
+    if nearest < 0.1:
         return "its first move does not follow walls that decide the best way"
+    if depth.value < 1:
+        return (
+            "its first move follows walls that decide the best way only right before "
+            f"it, and there only by {nearest:.0%}"
+        )
     return (
         "its first move follows walls that decide the best way up to about "
         f"{depth.value:.1f} cells away"

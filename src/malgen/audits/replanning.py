@@ -154,8 +154,30 @@ class _Picked(Change):
     cell: np.ndarray
 
 
-def _best(rng, walls, where, here, key, chest, before, steps, same=False) -> _Picked:
-    """One of the cells: a change that turns the first move, if there is one."""
+def _best(
+    rng: np.random.Generator,
+    walls: np.ndarray,
+    where: np.ndarray,
+    here: np.ndarray,
+    key: np.ndarray,
+    chest: np.ndarray,
+    before: np.ndarray,
+    steps: np.ndarray,
+    same: bool = False,
+) -> _Picked:
+    """One of the cells: a change that turns the first move, if there is one.
+
+    Args:
+        rng: picks among equals.
+        walls: bool[n, s, s].
+        where: bool[n, s, s], cells whose wall may change.
+        here: int[n, 2], the agents.
+        key: int[n, 2].
+        chest: int[n, 2].
+        before: bool[n, 5], optimal first moves without a change.
+        steps: int[n], the shortest way to the key without a change.
+        same: whether it must stay as short, else it changes as ``DETOUR`` says.
+    """
     level, row, column = np.nonzero(where)
     cell = np.stack([row, column], 1)
     changed = toggled(walls[level], cell)
@@ -203,12 +225,11 @@ def _measure(case: Case, say: Say) -> Measurement:
     rng = np.random.default_rng([case.seed, len(levels)])
     possible = changes(rng, levels, here)
     under_way = first.keys[rows, when] > 0
-    paired = under_way & possible["wall"].good & possible["control"].good
     runs = {
         name: walk(key, case.policy, level, longest, change.walls, when)
         for name, change in possible.items()
     }
-    measured = _measured(case, levels, when, possible, runs, paired)
+    measured = _measured(case, levels, when, possible, runs, under_way)
     return replace(measured, seconds=perf_counter() - began)
 
 
@@ -243,35 +264,34 @@ def _measured(
     when: np.ndarray,
     possible: dict[str, Change],
     runs: dict[str, Walk],
-    paired: np.ndarray,
+    under_way: np.ndarray,
 ) -> Measurement:
     wall, shortcut = possible["wall"], possible["shortcut"]
     excess = {
         name: _excess(runs[name], change, when) for name, change in possible.items()
     }
-    number = int(paired.sum())
-    if number < FEWEST:
+    paired = under_way & wall.good & possible["control"].good
+    arrives = excess["control"] < PATIENCE
+    # one that gets lost anyway would lose little by a wall
+    home = paired & arrives
+    share = arrives[paired].mean() if paired.any() else 0.0
+    if home.sum() < FEWEST or share < 0.5:
         return not_applicable(
             INSTRUMENT,
-            f"only {number} walks could be disturbed ({FEWEST} are needed)",
-        )
-    arrived = excess["control"][paired] < PATIENCE
-    if arrived.mean() < 0.5:
-        return not_applicable(
-            INSTRUMENT,
-            f"it fetches the only key in {arrived.mean():.0%} of the walks that were "
-            "not disturbed, so there is no way that it could find again",
+            f"of {paired.sum()} walks to the only key that were not disturbed it "
+            f"completed {share:.0%}, and without a way there is none to find again "
+            f"(at least half and {FEWEST} are needed)",
         )
     turned = _turned(runs["wall"], wall, levels, when).astype(float)
     chance = _turned(runs["control"], wall, levels, when).astype(float)
     sharp = paired & wall.turns
-    open_way = paired & shortcut.good
+    open_way = under_way & shortcut.good & arrives
     # name -> values, levels that count, least possible value, unit
     most = float(PATIENCE)
     columns = {
-        "excess after a wall": (excess["wall"], paired, 0.0, "steps"),
-        "excess after a control wall": (excess["control"], paired, 0.0, "steps"),
-        "excess": (excess["wall"] - excess["control"], paired, -most, "steps"),
+        "excess after a wall": (excess["wall"], home, 0.0, "steps"),
+        "excess after a control wall": (excess["control"], home, 0.0, "steps"),
+        "excess": (excess["wall"] - excess["control"], home, -most, "steps"),
         "excess after a shortcut": (
             excess["shortcut"] - excess["control"],
             open_way,
@@ -291,10 +311,10 @@ def _measured(
         if name in ("excess", "re-routed over control"):
             draws[name] = _draws(value, rows, case.seed)
     estimates["arrived"] = _estimate(
-        arrived.astype(float), (0.0, 1.0), "probability", case.seed
+        arrives[paired].astype(float), (0.0, 1.0), "probability", case.seed
     )
     more = estimates["excess"].value
-    share = estimates.get("re-routed")
+    turn = estimates.get("re-routed")
     caveats.append(
         "A controller without any search can pass: evidence for acting in a closed "
         "loop only."
@@ -303,7 +323,7 @@ def _measured(
         instrument=INSTRUMENT.name,
         question=INSTRUMENT.question,
         answer=f"a wall on its way costs it {more:.1f} steps more than the best new way"
-        + (f"; {share.value:.0%} turn within two steps" if share else ""),
+        + (f"; {turn.value:.0%} turn within two steps" if turn else ""),
         estimates=estimates,
         draws=draws,
         caveats=tuple(caveats),

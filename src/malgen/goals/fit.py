@@ -13,13 +13,14 @@ Skalse et al., STARC, 2023; measurement.md 3.3.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize
+from scipy.sparse import coo_array, eye_array
+from scipy.sparse.linalg import SuperLU, splu
 
 from malgen.goals.library import FEATURES
 from malgen.goals.soft_values import ItemLevels, SoftValues, soft_values
@@ -32,7 +33,7 @@ UNIFORM = float(np.log(NUM_ACTIONS))
 DISCOUNT = 0.97
 """Of the pursuers; with the temperature free, others fit about as well."""
 
-BETAS = 0.5 * 2.0 ** np.arange(11)
+BETAS = 0.2 * 2.5 ** np.arange(9)
 """Sizes of the inverse temperature, 1 / reward units; the fit interpolates."""
 
 SIGNED = np.concatenate([-BETAS[::-1], [0.0], BETAS])
@@ -44,6 +45,10 @@ FITTED = ("key", "excess", "chest", "touch", "step", "bump")
 """Features whose weights are fitted when the utility is not known."""
 
 RESTARTS = 3
+
+SPREAD = 2.0
+"""Prior standard deviation of asinh(weight) where weights are fitted: those that the
+choices do not tell stay near 0 instead of anywhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,88 +228,58 @@ def cross_validated(gains: np.ndarray, half: np.ndarray) -> Scores:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """All states of some levels, for exact derivatives of the gain.
+    """The states that can be reached on some levels, for exact derivatives of the gain.
 
     Attributes:
         levels: where.
+        number: int[b, 2**m, h, w], number of each state; -1 if it cannot be reached.
+        level: int[s].
+        following: int[s, 5], the state after each action.
+        features: float32[s, 5, f], what each action brings about.
     """
 
     levels: ItemLevels
+    number: np.ndarray
+    level: np.ndarray
+    following: np.ndarray
+    features: np.ndarray
 
-    @cached_property
-    def shape(self) -> tuple[int, int, int]:
-        """Levels, masks, and cells inside the border."""
-        b, h, w = self.levels.batch.walls.shape
-        return b, 1 << self.levels.num_items, (h - 2) * (w - 2)
-
-    @cached_property
-    def following(self) -> np.ndarray:
-        """int[s, 5], the state after each action."""
-        return self._tables[0]
-
-    @cached_property
-    def features(self) -> np.ndarray:
-        """float32[s, 5, f], what each action brings about."""
-        return self._tables[1]
-
-    @cached_property
-    def _tables(self) -> tuple[np.ndarray, np.ndarray]:
-        b, masks, cells = self.shape
-        level, mask, place = (
-            x.ravel()
-            for x in np.meshgrid(
-                np.arange(b), np.arange(masks), np.arange(cells), indexing="ij"
+    @classmethod
+    def of(cls, levels: ItemLevels) -> "Graph":
+        """Every state that some sequence of actions leads to."""
+        b, h, w = levels.batch.walls.shape
+        number = np.full((b, 1 << levels.num_items, h, w), -1)
+        start = np.asarray(levels.batch.start)
+        found = np.zeros((0, 4), np.int64)
+        new = np.column_stack([np.arange(b), levels.start_masks, start])
+        steps = []
+        while len(new):
+            number[tuple(new.T)] = len(found) + np.arange(len(new))
+            found = np.concatenate([found, new])
+            after = levels.after(new[:, 0], new[:, 1], new[:, 2:])
+            to = np.concatenate(
+                [
+                    np.broadcast_to(new[:, :1, None], (*after.mask.shape, 1)),
+                    after.mask[..., None],
+                    after.cell,
+                ],
+                axis=2,
             )
-        )
-        width = self.levels.batch.walls.shape[2] - 2
-        cell = np.stack(np.divmod(place, width), axis=1) + 1
-        after = self.levels.after(level, mask, cell)
-        return self.index(level[:, None], after.mask, after.cell), after.features
+            steps.append((to, after.features))
+            to = to.reshape(-1, 4)
+            new = np.unique(to[number[tuple(to.T)] < 0], axis=0)
+        to = np.concatenate([step[0] for step in steps])
+        following = number[tuple(np.moveaxis(to, -1, 0))]
+        features = np.concatenate([step[1] for step in steps])
+        return cls(levels, number, found[:, 0], following, features)
 
-    def index(self, level, mask, cell) -> np.ndarray:
-        """Numbers of states."""
-        _, masks, cells = self.shape
-        width = self.levels.batch.walls.shape[2] - 2
-        place = (cell[..., 0] - 1) * width + cell[..., 1] - 1
-        # a wall's neighbor may lie on the border, where nobody ever is
-        return (level * masks + mask) * cells + np.clip(place, 0, cells - 1)
-
-    def solve(self, policy: np.ndarray, source: np.ndarray, gamma: float) -> np.ndarray:
-        """Discounted expected visits: x with x = source + gamma P' x.
-
-        Args:
-            policy: float[s, 5], probabilities.
-            source: float[s, k].
-            gamma: discount.
-
-        Returns:
-            float64[s, k].
-        """
-        b, masks, cells = self.shape
-        following = self.following.reshape(b, masks, cells, NUM_ACTIONS)
-        policy = policy.reshape(b, masks, cells, NUM_ACTIONS)
-        flow = source.astype(np.float64).reshape(b * masks * cells, -1).copy()
-        base = np.arange(b)[:, None, None] * masks * cells
-        rows = np.broadcast_to(np.arange(b)[:, None, None], (b, cells, NUM_ACTIONS))
-        columns = np.broadcast_to(np.arange(cells)[None, :, None], rows.shape)
-        # gone items never come back: masks in increasing order
-        for mask in range(masks):
-            here = base + mask * cells
-            to = following[:, mask] - here
-            inside = (to >= 0) & (to < cells)
-            matrix = np.zeros((b, cells, cells))
-            matrix[:, np.arange(cells), np.arange(cells)] = 1.0
-            np.add.at(
-                matrix,
-                (rows[inside], to[inside], columns[inside]),
-                -gamma * policy[:, mask][inside],
-            )
-            own = (here[:, 0] + np.arange(cells)).ravel()
-            found = np.linalg.solve(matrix, flow[own].reshape(b, cells, -1))
-            flow[own] = found.reshape(b * cells, -1)
-            leaving = gamma * policy[:, mask][..., None] * found[:, :, None, :]
-            np.add.at(flow, following[:, mask][~inside], leaving[~inside])
-        return flow
+    def operator(self, policy: np.ndarray, gamma: float) -> SuperLU:
+        """The factors of I - gamma P, where P leads from state to state."""
+        size = len(policy)
+        source = np.repeat(np.arange(size), NUM_ACTIONS)
+        entries = (-gamma * policy.ravel(), (source, self.following.ravel()))
+        flow = coo_array(entries, shape=(size, size))
+        return splu((eye_array(size) + flow).tocsc())
 
 
 class Fit(NamedTuple):
@@ -340,26 +315,24 @@ def gain_and_slope(
         one = np.ones(1)
         values = soft_values(graph.levels, theta[None], one, DISCOUNT * one)
         gains.append(gain(values, part)[:, 0])
-        b, masks, _ = graph.shape
-        scaled = values.scaled[:, :, 1:-1, 1:-1, 0].reshape(-1).astype(np.float64)
+        scaled = np.zeros(len(graph.level))
+        known = graph.number >= 0
+        scaled[graph.number[known]] = values.scaled[..., 0][known]
         q = DISCOUNT * scaled[graph.following] + graph.features @ theta
-        q -= q.max(axis=1, keepdims=True)
-        policy = np.exp(q)
+        policy = np.exp(q - q.max(axis=1, keepdims=True))
         policy /= policy.sum(axis=1, keepdims=True)
-        state = graph.index(part.level, part.mask, part.cell)
+        state = graph.number[part.level, part.mask, *part.cell.T]
         surplus = np.zeros_like(policy)
-        np.add.at(surplus, state, part.counts)
-        surplus[state] -= part.counts.sum(axis=1, keepdims=True) * policy[state]
-        source = np.zeros(len(policy))
-        np.add.at(source, graph.following, DISCOUNT * surplus)
-        visits = graph.solve(policy, source[:, None], DISCOUNT)
-        weight = surplus + visits * policy
-        each = np.einsum(
-            "bsa,bsaf->bf",
-            weight.reshape(b, -1, NUM_ACTIONS),
-            graph.features.reshape(b, -1, NUM_ACTIONS, len(FEATURES)),
+        surplus[state] = part.counts - part.counts.sum(1, keepdims=True) * policy[state]
+        source = DISCOUNT * np.bincount(
+            graph.following.ravel(), surplus.ravel(), len(policy)
         )
-        slopes.append(each)
+        visits = graph.operator(policy, DISCOUNT).solve(source, "T")
+        weight = surplus + visits[:, None] * policy
+        each = np.einsum("sa,saf->sf", weight, graph.features)
+        slope = np.zeros((len(part.steps), len(FEATURES)))
+        np.add.at(slope, graph.level, each)
+        slopes.append(slope)
     return np.concatenate(gains), np.concatenate(slopes)
 
 
@@ -369,6 +342,8 @@ def fit_soft(
     *,
     directions: np.ndarray | None = None,
     starts: Sequence[np.ndarray] = (),
+    spread: float = SPREAD,
+    restarts: int = RESTARTS,
     seed: int = 0,
     iterations: int = 15,
 ) -> Fit:
@@ -381,7 +356,10 @@ def fit_soft(
             which only the signed inverse temperature is fitted. Not given: one row for
             each of ``FITTED``.
         starts: float[f] each, thetas to begin at (the nearest point that the
-            directions allow); 0 and random ones fill up to three.
+            directions allow).
+        spread: prior standard deviation of asinh of each coefficient; infinite for
+            none.
+        restarts: how many starts; 0 and random ones fill up to them.
         seed: of the random starts.
         iterations: most per start.
 
@@ -393,17 +371,18 @@ def fit_soft(
     steps = max(sum(part.steps.sum() for part in seen), 1.0)
     rng = np.random.default_rng(seed)
     begin = [np.linalg.lstsq(directions.T, x, rcond=None)[0] for x in starts]
-    if len(begin) < RESTARTS:
+    if len(begin) < restarts:
         begin.append(np.zeros(len(directions)))
-    while len(begin) < RESTARTS:
+    while len(begin) < restarts:
         begin.append(np.sinh(rng.normal(size=len(directions))))
 
     # A coefficient is sinh(u), so that one step of the search changes a large one by
     # a share of itself and a small one by an amount.
     def loss(u):
         gains, slopes = gain_and_slope(graphs, seen, np.sinh(u) @ directions)
-        slope = directions @ slopes.sum(axis=0) * np.cosh(u)
-        return -gains.sum() / steps, -slope / steps
+        slope = directions @ slopes.sum(axis=0) * np.cosh(u) - u / spread**2
+        total = gains.sum() - (u**2).sum() / spread**2 / 2
+        return -total / steps, -slope / steps
 
     most = np.arcsinh(LARGEST)
     found = [
@@ -413,7 +392,7 @@ def fit_soft(
             jac=True,
             method="L-BFGS-B",
             bounds=[(-most, most)] * len(directions),
-            options={"maxiter": iterations, "ftol": 1e-6, "gtol": 1e-4},
+            options={"maxiter": iterations, "ftol": 1e-5, "gtol": 1e-4},
         )
         for x in begin
     ]
@@ -426,45 +405,13 @@ def canonical_advantages(graph: Graph) -> Float[np.ndarray, "s a f"]:
     """Advantage of every action for a uniformly random policy, per feature.
 
     Rewards that differ by potential shaping have equal advantages, so linear utilities
-    can be compared by them (value-adjusted levelling of STARC). Only states that can
-    be reached from the start are given.
+    can be compared by them (value-adjusted levelling of STARC).
     """
-    b, masks, cells = graph.shape
-    reached = np.zeros(b * masks * cells, bool)
-    batch = graph.levels.batch
-    frontier = graph.index(
-        np.arange(b), graph.levels.start_masks, np.asarray(batch.start)
-    )
-    while len(frontier):
-        reached[frontier] = True
-        after = np.unique(graph.following[frontier])
-        frontier = after[~reached[after]]
-    values = np.zeros((b * masks * cells, len(FEATURES)))
-    mean = graph.features.mean(axis=1)
-    number = np.arange(cells)
-    base = np.arange(b)[:, None, None] * masks * cells
-    following = graph.following.reshape(b, masks, cells, NUM_ACTIONS)
-    rows = np.broadcast_to(np.arange(b)[:, None, None], (b, cells, NUM_ACTIONS))
-    columns = np.broadcast_to(number[None, :, None], rows.shape)
-    for mask in reversed(range(masks)):
-        here = base + mask * cells
-        to = following[:, mask] - here
-        inside = (to >= 0) & (to < cells)
-        matrix = np.zeros((b, cells, cells))
-        matrix[:, number, number] = 1.0
-        np.add.at(
-            matrix,
-            (rows[inside], columns[inside], to[inside]),
-            -DISCOUNT / NUM_ACTIONS,
-        )
-        own = (here[:, 0] + number).ravel()
-        later = values[following[:, mask]] * ~inside[..., None]
-        right = mean[own].reshape(b, cells, -1)
-        right = right + DISCOUNT / NUM_ACTIONS * later.sum(axis=2)
-        values[own] = np.linalg.solve(matrix, right).reshape(b * cells, -1)
-    kept = np.flatnonzero(reached)
-    after = DISCOUNT * values[graph.following[kept]]
-    return graph.features[kept] + after - values[kept][:, None]
+    uniform = np.full(graph.following.shape, 1 / NUM_ACTIONS)
+    mean = graph.features.mean(axis=1, dtype=np.float64)
+    values = graph.operator(uniform, DISCOUNT).solve(mean)
+    after = DISCOUNT * values[graph.following]
+    return graph.features + after - values[:, None]
 
 
 def distance(
@@ -532,8 +479,7 @@ def resampled(
     if free.any():
         part = curvature[np.ix_(free, free)]
         size, axes = np.linalg.eigh((part + part.T) / 2)
-        # directions in which the choices say nothing may go anywhere
-        inverse = axes / np.maximum(size, 1e-2) @ axes.T
+        inverse = axes / (np.maximum(size, 0.0) + 1 / SPREAD**2) @ axes.T
         moved[:, free] = (weight - 1.0) @ here[:, free] @ inverse
     found = np.zeros((len(weight), len(FEATURES)))
     found[:, fitted] = np.sinh(np.clip(u + moved, -most, most))

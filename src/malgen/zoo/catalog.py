@@ -4,6 +4,7 @@ from malgen.zoo import (
     aimless,
     astar,
     avoid_keys,
+    event_depth,
     lookup,
     manhattan,
     mixture,
@@ -22,6 +23,7 @@ FAMILIES = (
     walkers,  # Z3, unlimited: nearest-key, key-collector, nearest-useful-item, myopic-x
     oracles,  # exact: x-oracle, u-oracle, x-planner-radius-5
     astar,  # Z1: astar, -keys, -keys-and-chests; dial: nodes
+    event_depth,  # Z2: k = 1..6 events ahead for three goals; dial: events
     radius,  # Z3: radius-2, -4, -6, each for three goals
     manhattan,  # Z4: manhattan-greedy, -x, -keys-and-chests
     wall_follower,  # Z5: wall-follower, -x, -keys-and-chests
