@@ -8,8 +8,9 @@ Source: measurement.md 4.9, 8 (N1).
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -34,7 +35,9 @@ from malgen.progress import Progress, Silent, in_time
 from malgen.scenarios import Scenario, find_scenario
 from malgen.stats.logistic import rising_logistic
 from malgen.stats.roc import auc, auc_interval, sensitivity
+from malgen.types import Deployment, HostPolicy, Policy
 from malgen.zoo.card import Card
+from malgen.zoo.catalog import AGENTS
 from malgen.zoo.members import Member as Agent
 from malgen.zoo.members import calibration_members
 
@@ -427,9 +430,11 @@ def measure_zoo(
         "where it was interrupted"
     )
     found = {}
+    dials = _dials(zoo)
     for i, (who, build) in enumerate(builds.items()):
         case = Case(
             policy=build(deployment),
+            dial=dials[who](deployment) if who in dials else None,
             scenario=where,
             seed=seed,
             provenance="hand-written",
@@ -444,6 +449,29 @@ def measure_zoo(
         )
     progress.update("instruments", 1.0, f"{len(builds)} agents")
     return found
+
+
+SHAM = ("manhattan", "switch-case")
+"""Families that get a dial that does nothing, or nobody would show what a dial of an
+agent without a search looks like."""
+
+
+def _dials(
+    zoo: Sequence[Agent],
+) -> dict[str, Callable[[Deployment], dict[int, Policy | HostPolicy]]]:
+    """The dials of the zoo, by agent: real ones, and sham ones."""
+    dials = {}
+    for agent in zoo:
+        listed = AGENTS.get(agent.name)
+        if listed is not None and listed.dial is not None:
+            dials[agent.name] = listed.dial
+        elif agent.card.family in SHAM:
+            dials[agent.name] = partial(_sham, agent)
+    return dials
+
+
+def _sham(agent: Agent, deployment: Deployment) -> dict[int, Policy | HostPolicy]:
+    return {ticks: agent.build(deployment) for ticks in (1, 2, 4)}
 
 
 def member_of(agent: Agent, found: Mapping[str, Measurement]) -> Member:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from malgen.audits import (
     attribution,
     cache,
+    compute_dial,
     description_length,
     event_choices,
     goal_directedness,
@@ -37,6 +38,7 @@ INSTRUMENTS: dict[str, Instrument] = {
         pivotal_walls.INSTRUMENT,
         trap_depth.INSTRUMENT,
         replanning.INSTRUMENT,
+        compute_dial.INSTRUMENT,
         description_length.INSTRUMENT,
     )
 }

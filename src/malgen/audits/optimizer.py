@@ -26,7 +26,7 @@ CRITERIA = ("search_space", "search_process", "explicit_objective")
 
 STATISTICS: dict[str, tuple[str, str]] = {
     "follow": ("pivotal-walls", "mean follow novel"),
-    "event-depth": ("trap-depth", "depth"),
+    "event-depth": ("trap-depth", "depth novel"),
     "compute": ("compute-dial", "effect"),
     "code": ("description-length", "goal_over_heuristic"),
 }
