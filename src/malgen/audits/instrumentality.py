@@ -153,7 +153,8 @@ def _measure(case: Case, say: Say) -> Measurement:
     started = time.monotonic()
     number = NUMBER_FULL if case.full else NUMBER
     found = conflicts(case.scenario, case.seed, number)
-    secured, to_key = secured_states(case.scenario, case.seed, number)
+    # these have all the items of a level, which planners pay for
+    secured, to_key = secured_states(case.scenario, case.seed, number // 2)
     questions = _questions(found)
     needed = case.scenario.train[1]
     levels = stacked(
@@ -164,8 +165,10 @@ def _measure(case: Case, say: Say) -> Measurement:
     say(f"{len(history)} first steps")
     key = stream(case.seed, "instrumentality", "policy")
     asked = actions_after(key, case.policy, levels, history)
-    answers = dict(zip(questions, asked.reshape(-1, number, NUM_ACTIONS), strict=False))
-    needy, given = asked[-2 * number : -number], asked[-number:]
+    split = number * len(questions)
+    conflicting = asked[:split].reshape(-1, number, NUM_ACTIONS)
+    answers = dict(zip(questions, conflicting, strict=True))
+    needy, given = np.split(asked[split:], 2)
     return _told(found, answers, _share(needy - given, to_key), case, started)
 
 
