@@ -8,6 +8,7 @@ import pytest
 from malgen.agents.planner import level_batch
 from malgen.agents.scripted import ManhattanGreedy
 from malgen.audits.asking import first_actions
+from malgen.cli import catalog
 from malgen.grid.moves import DOWN, LEFT, RIGHT, UP
 from malgen.planning.problem import Weights
 from malgen.planning.tours import solve
@@ -94,6 +95,14 @@ def test_every_agent_has_a_card_and_calibration_has_six_of_most_families():
     families = [member.card.family for member in members]
     few = {family for family in families if families.count(family) < 6}
     assert few <= {"avoid-keys"}
+
+
+def test_the_list_says_goal_and_process():
+    listed = {agent["name"]: agent for agent in catalog()["agents"]}
+    assert set(listed) == set(AGENTS)
+    assert listed["astar-keys"]["goal"] == "keys"
+    assert listed["spiral"]["goal"] == "none"
+    assert all(agent["process"] for agent in listed.values())
 
 
 def test_dials_increase():
