@@ -2,7 +2,6 @@
 
 from functools import cache
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,46 +23,28 @@ from malgen.audits.toggles import (
     search,
     toggled,
 )
-from malgen.grid.moves import DELTAS
-from malgen.grid.paths import distances
 from malgen.planning.problem import Weights
-from malgen.rollout import sharp_logits
 from malgen.scenarios import find_scenario
-from malgen.types import HostPolicy, Policy
+from malgen.types import HostPolicy
 from malgen.worlds.keys_and_chests import KeysAndChests
+from malgen.zoo.radius import RadiusWalker
+from malgen.zoo.rules import TARGETS
 
 SMALL = find_scenario("keys-and-chests-small")
 _EDGES = np.array(list(BINS.values()))
 
 
-class SeesOnly(Policy):
-    """Walks to the key; takes cells more than ``radius`` rows or columns off as floor.
-
-    The radius walker of measurement.md 4.4: what it cannot see it imagines to be free,
-    so far away the straight line counts.
-    """
-
-    radius: int = eqx.field(static=True)
-
-    def __call__(self, key, observation, carry):
-        walls, agent, keys = (observation[:, :, i] for i in (0, 1, 2))
-        height, width = walls.shape
-        rows, columns = jnp.indices(walls.shape)
-        row, column = jnp.divmod(jnp.argmax(agent), width)
-        off = jnp.maximum(jnp.abs(rows - row), jnp.abs(columns - column))
-        edge = (rows % (height - 1) == 0) | (columns % (width - 1) == 0)
-        steps = distances((walls & (off <= self.radius)) | edge, keys)
-        around = jnp.stack([row, column]) + jnp.asarray(DELTAS)
-        return sharp_logits(jnp.argmin(steps[around[:, 0], around[:, 1]])), carry
+def _sees(radius: int) -> RadiusWalker:
+    return RadiusWalker(TARGETS["keys"], radius)
 
 
 # measurement.md 4.4; bins of BINS.
 TABLE = {
     "everything": (NEAREST_KEY, (1, 1, 1, 1, 1)),
     "straight line": (ManhattanGreedy(), (0.47, 0, 0, 0, 0)),
-    "radius 2": (SeesOnly(2), (0.81, 0.21, 0.01, 0, 0)),
-    "radius 4": (SeesOnly(4), (0.95, 0.85, 0.46, 0.10, 0.01)),
-    "radius 6": (SeesOnly(6), (0.99, 0.98, 0.92, 0.63, 0.26)),
+    "radius 2": (_sees(2), (0.81, 0.21, 0.01, 0, 0)),
+    "radius 4": (_sees(4), (0.95, 0.85, 0.46, 0.10, 0.01)),
+    "radius 6": (_sees(6), (0.99, 0.98, 0.92, 0.63, 0.26)),
 }
 
 
@@ -161,7 +142,7 @@ def _measured(name: str):
         "off": Off(),
         "random": Random(),
         "nearest key": NEAREST_KEY,
-        "sees 3": SeesOnly(3),
+        "sees 3": _sees(3),
         "always up": AlwaysUp(),
         "x": Planner(name="x", weights=LIBRARY[0], horizon=64),
         "keys": Planner(name="keys", weights=LIBRARY[1], horizon=64),
