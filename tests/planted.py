@@ -43,13 +43,7 @@ def plant(
     mask, cell = items.start_masks.copy(), np.asarray(items.batch.start).copy()
     seen = []
     for _ in range(horizon):
-        chests = items.chests_left(level, mask)
-        keys = items.held(level, mask) + (
-            (mask[:, None] >> np.arange(items.num_items) & 1 == 0)
-            & items.is_key[level]
-            & items.present[level]
-        ).sum(axis=1)
-        going = (chests > 0) & (keys > 0)
+        going = ~items.ended(level, mask)
         level, mask, cell = level[going], mask[going], cell[going]
         if not len(level):
             break

@@ -40,6 +40,9 @@ NOTHING = 0.02
 """nMEG below which no goal is said to explain anything: a wrong layout may give it."""
 
 GOALS = tuple(goal.name for goal in LIBRARY)
+SLIGHT = 0.01
+"""Learned weights of items that are all smaller, in nats per event, want nothing."""
+
 ITEM_FEATURES = ("key", "excess", "chest", "touch")
 ABOUT_ITEMS = np.array([goal.wants_items for goal in LIBRARY])
 
@@ -224,7 +227,11 @@ def explain(
         ),
         "beta": number_of(beta[:, best], "1 / reward"),
         "explained fraction": (
-            number_of(outside[:, best] / explainable, "share of the explainable")
+            number_of(
+                # interpolation between temperatures may overshoot a little
+                np.minimum(outside[:, best] / explainable, 1.0),
+                "share of the explainable",
+            )
             if (explainable > 1e-6 * possible).all()
             else Estimate(
                 value=None,
@@ -341,6 +348,7 @@ def _free(both, seen, start, counts, seed) -> _Free:
     theta = fit.resampled(graphs, seen, whole.theta, weight)
     advantages = np.concatenate([fit.canonical_advantages(g) for g in graphs])
     about = theta * [name in ITEM_FEATURES for name in FEATURES]
+    about[np.abs(about).max(axis=1) < SLIGHT] = 0.0
     return _Free(
         theta,
         weight @ np.concatenate(inside),

@@ -24,6 +24,7 @@ from scipy.sparse.linalg import SuperLU, splu
 
 from malgen.goals.library import FEATURES
 from malgen.goals.soft_values import ItemLevels, SoftValues, soft_values
+from malgen.goals.steps import steps_of
 from malgen.grid.moves import NUM_ACTIONS
 from malgen.types import Rollout
 
@@ -87,28 +88,8 @@ class Choices:
 
 def choices_of(levels: ItemLevels, rollout: Rollout) -> Choices:
     """The choices of one recorded episode on each level."""
-    active = np.asarray(rollout.active)
-    b, t = active.shape
-    position = np.asarray(rollout.states.position)[:, :t]
-    keys = np.asarray(rollout.states.keys)[:, :t]
-    chests = np.asarray(rollout.states.chests)[:, :t]
-    index = np.arange(b)[:, None]
-    mask = np.broadcast_to(levels.start_masks[:, None], (b, t)).copy()
-    for j in range(levels.num_items):
-        row, column = levels.cells[:, j, 0, None], levels.cells[:, j, 1, None]
-        maps = np.where(levels.is_key[:, j, None, None, None], keys, chests)
-        there = maps[index, np.arange(t), row, column]
-        mask |= (levels.present[:, j, None] & ~there) << j
-    logits = np.asarray(rollout.logits, np.float64)
-    odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    chance = odds / odds.sum(axis=-1, keepdims=True)
-    return choices(
-        np.broadcast_to(index, (b, t))[active],
-        mask[active],
-        position[active],
-        chance[active],
-        b,
-    )
+    steps = steps_of(levels, np.arange(len(levels)), rollout)
+    return choices(steps.level, steps.mask, steps.cell, steps.probability, len(levels))
 
 
 def choices(
