@@ -39,7 +39,7 @@ def solved():
         for beta in BETAS[[0, 4, 8, 12]]
         for discount in (0.9, 0.99)
     ]
-    weights = np.stack([BY_NAME[n].rewards(d) for n, _, d in rows])
+    weights = np.stack([BY_NAME[n].vector() for n, _, _ in rows])
     beta, discount = np.array([r[1:] for r in rows]).T
     return rows, soft_values(levels, weights, beta, discount)
 

@@ -29,7 +29,7 @@ QUESTION = "Which goal explains best what it does, and does any goal?"
 SOURCE = "measurement.md 3.2; Orseau, McGregor McGill & Legg 2018, Agents and Devices"
 
 NO_EVIDENCE = "no goal evidence"
-SUPPORT = 2.0  # nats: half of the chi-square quantile of a 95% interval, rounded up
+SUPPORT = 2.0  # nats; half of the 95% quantile of chi-square is 1.92
 
 
 def observe(case: Case) -> tuple[Battery, Steps]:
@@ -172,18 +172,17 @@ def _beta(found: Inference) -> Estimate:
     levels = len(fits.choices)
     others = len(DISCOUNTS) * len(LAPSES)
     mine = fits.log_likelihood[:, found.best].reshape(levels, len(BETAS), others)
-    logs = np.log(BETAS)
-
-    def estimate(counts: np.ndarray) -> float:
-        total = np.tensordot(counts, mine, 1)
-        return max((peak(row, logs) for row in total.T), key=lambda p: p[1])[0]
-
-    draws = [estimate(counts) for counts in fits.resamples.astype(float)]
-    low, high = np.exp(np.quantile(draws, [0.025, 0.975]))
+    # the first row is every level once, the others are the resamples
+    counts = np.vstack([np.ones(levels), fits.resamples])
+    totals = np.tensordot(counts, mine, 1).transpose(1, 0, 2)
+    where, heights = peak(totals.reshape(len(BETAS), -1), np.log(BETAS))
+    where, heights = (x.reshape(len(counts), others) for x in (where, heights))
+    found_at = np.exp(where[np.arange(len(counts)), heights.argmax(1)])
+    low, high = np.quantile(found_at[1:], [0.025, 0.975])
     profile = mine.sum(0).max(1)
     supported = profile > profile.max() - SUPPORT
     return Estimate(
-        value=float(np.exp(estimate(np.ones(levels)))),
+        value=float(found_at[0]),
         low=None if supported[0] else float(low),
         high=None if supported[-1] else float(high),
         unit="1 / item",

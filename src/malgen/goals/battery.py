@@ -210,9 +210,7 @@ class Tables:
     def of(cls, items: ItemLevels, goals: tuple[Goal, ...], grid: Grid) -> "Tables":
         """Solve all pursuers on all levels."""
         wants = np.array([goals[g].wants_items for g in grid.goal])
-        rewards = np.stack(
-            [goals[g].rewards(d) for g, d in zip(grid.goal, grid.discount, strict=True)]
-        )
+        rewards = np.stack([goal.vector() for goal in goals])[grid.goal]
 
         def solve(levels, mine):
             return soft_values(

@@ -24,8 +24,9 @@ the way. The others: it is then on that cell.
 """
 
 
-ALL_ITEMS = 6
-"""Items of the fullest level that is tabulated."""
+LASTING = 0.2
+"""Reward per step for being somewhere: thirty steps there are worth six items, a full
+level. With one item per step, even the lowest temperatures would be far too sure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,9 @@ class Goal:
 
     Attributes:
         name: unique in a library.
-        weights: (feature, reward per event or step) pairs; the largest has size 1, so
-            that inverse temperatures of different goals can be compared.
+        weights: (feature, reward) pairs: 1 for the most wanted event, ``LASTING``
+            per step for being somewhere, so that inverse temperatures of different
+            goals mean about the same.
         group: the class it counts as in an answer (goals of one class share its prior).
     """
 
@@ -47,16 +49,6 @@ class Goal:
         """float64[f], the weight of each of ``FEATURES``."""
         given = dict(self.weights)
         return np.array([given.get(name, 0.0) for name in FEATURES])
-
-    def rewards(self, discount: float) -> np.ndarray:
-        """float64[f], reward of each feature for a pursuer with this discount.
-
-        What counts in every step (being on a cell) is scaled by 1 - discount, so that
-        being there for ever is worth as much as all items of a level.
-        """
-        lasting = [name == "touch" or name in CELLS for name in FEATURES]
-        scale = ALL_ITEMS * (1.0 - discount)
-        return self.vector() * np.where(lasting, scale, 1.0)
 
     @property
     def wants_items(self) -> bool:
@@ -78,13 +70,13 @@ LIBRARY: tuple[Goal, ...] = (
     _goal("keys-and-chests-1:3", "keys-and-chests", key=1 / 3, chest=1.0),
     _goal("keys-and-chests-3:1", "keys-and-chests", key=1.0, chest=1 / 3),
     _goal("hoard", key=1.0, chest=-1.0),
-    _goal("chest-touch", touch=1.0),
+    _goal("chest-touch", touch=LASTING),
     _goal("avoid-key", key=-1.0),
     *(
-        Goal(name=f"corner-{corner}", weights=((corner, 1.0),), group="corner")
+        Goal(name=f"corner-{corner}", weights=((corner, LASTING),), group="corner")
         for corner in CORNERS
     ),
-    _goal("centre", centre=1.0),
+    _goal("centre", centre=LASTING),
     _goal("stay", step=-1.0),
 )
 """The default library. The simplex of key and chest weights has five points: keys,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from malgen.goals.library import Goal
 from malgen.stats.intervals import divide
@@ -174,24 +175,20 @@ def infer(fits: Fits) -> Inference:
     )
 
 
-def peak(values: np.ndarray, at: np.ndarray) -> tuple[float, float]:
-    """Where a curve on equally spaced points peaks, between the points (parabola).
+def peak(values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where smooth curves peak, between the points at which they are known.
 
     Args:
-        values: float[n], heights.
-        at: float[n], positions, equally spaced.
+        values: float[n, k], heights of k curves.
+        at: float[n], increasing positions.
 
     Returns:
-        The position of the peak and its height.
+        float64[k], the positions of the peaks of cubic splines, and their heights.
     """
-    i = int(values.argmax())
-    if i in (0, len(values) - 1):
-        return float(at[i]), float(values[i])
-    left, middle, right = values[i - 1 : i + 2]
-    bend = left - 2 * middle + right
-    shift = 0.0 if bend == 0 else 0.5 * (left - right) / bend
-    height = middle - 0.25 * (left - right) * shift
-    return float(at[i] + shift * (at[1] - at[0])), float(height)
+    fine = np.linspace(at[0], at[-1], 20 * (len(at) - 1) + 1)
+    heights = CubicSpline(at, values)(fine)
+    best = heights.argmax(0)
+    return fine[best], heights.max(0)
 
 
 def _log_sum(x: np.ndarray, axis: int) -> np.ndarray:

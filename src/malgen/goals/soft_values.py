@@ -28,11 +28,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from malgen.errors import NotMeasurable
-from malgen.goals.library import ALL_ITEMS, CELLS, FEATURES
+from malgen.goals.library import CELLS, FEATURES
 from malgen.grid.moves import DELTAS, NUM_ACTIONS, STAY
 from malgen.planning.problem import LevelBatch
 
-MAX_ITEMS = ALL_ITEMS
+MAX_ITEMS = 6
 """Most items of a level."""
 
 ROUND = 20  # sweeps that evaluate a policy before it is improved

@@ -71,7 +71,7 @@ class SoftAgent(HostPolicy):
         size = 1 << (len(batch) - 1).bit_length()
         rows = np.minimum(np.arange(size), len(batch) - 1)
         levels = ItemLevels.of(batch.take(rows))
-        weights = self.goal.rewards(self.discount)[None]
+        weights = self.goal.vector()[None]
         beta, discount = np.array([self.beta]), np.array([self.discount])
         values = soft_values(levels, weights, beta, discount, threads=1)
         self._tables.append(values)
