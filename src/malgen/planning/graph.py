@@ -88,6 +88,11 @@ class Graph:
         """int16[s], how many keys are taken; only for full graphs."""
         return np.bitwise_count(self.key_mask).astype(np.int16)
 
+    def events_at(self, block: Block) -> int:
+        """Events that led to each state of a block; only for full graphs."""
+        keys, chests = self.key_mask[block.start], self.chest_mask[block.start]
+        return int(np.bitwise_count(keys)) + int(np.bitwise_count(chests))
+
     @cached_property
     def predecessor(self) -> np.ndarray:
         """int32[s, m], state before the last event, by the item reached before."""

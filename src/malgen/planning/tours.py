@@ -113,7 +113,7 @@ def solve(
     work = []
     for kind, rows in levels.groups().items():
         graph = _graph_for(kind, weights, discount, ties, ends_on_completion)
-        size = _lanes_at_once(graph, levels.walls.shape[1:], discount, q_values)
+        size = lanes_at_once(graph, levels.walls.shape[1:], discount, q_values)
         parts = max(1, -(-len(rows) // size))
         work += [(graph, part) for part in np.array_split(rows, parts)]
 
@@ -170,7 +170,7 @@ def _graph_for(
     return build(num_keys, num_chests, held, ends_on_completion, full)
 
 
-def _lanes_at_once(
+def lanes_at_once(
     graph: Graph | None, shape: tuple[int, int], discount: float, q_values: bool
 ) -> int:
     """How many levels to solve together, for the memory of their tables."""
@@ -233,8 +233,8 @@ def _solve_chunk(
     q_values: bool,
 ) -> Solution:
     """Solve levels of one kind."""
-    items = _item_cells(levels, graph)
-    chunk = _chunk(graph, levels, weights, items, horizon, discount, q_values)
+    items = item_cells(levels, graph)
+    chunk = measured(graph, levels, weights, items, horizon, discount, q_values)
     chunk = replace(chunk, tie_weights=tie_weights)
     solver: Callable = _undiscounted if discount == 1 else _discounted
     value, q, order, steps = solver(chunk, horizon, discount, ties, q_values)
@@ -259,7 +259,7 @@ def _solve_chunk(
     )
 
 
-def _item_cells(levels: LevelBatch, graph: Graph) -> np.ndarray:
+def item_cells(levels: LevelBatch, graph: Graph) -> np.ndarray:
     """Cells of the items, keys first: int[m, b, 2]."""
     b = len(levels)
     parts = [
@@ -272,7 +272,7 @@ def _item_cells(levels: LevelBatch, graph: Graph) -> np.ndarray:
     return np.concatenate(parts, 1).swapaxes(0, 1)
 
 
-def _chunk(
+def measured(
     graph: Graph,
     levels: LevelBatch,
     weights: Weights,

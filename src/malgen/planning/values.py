@@ -97,12 +97,14 @@ def powers(discount: float, far: int) -> np.ndarray:
     return table
 
 
-def backward(chunk: Chunk, discount: float) -> np.ndarray:
+def backward(chunk: Chunk, discount: float, events: int | None = None) -> np.ndarray:
     """Optimal value of every state of every level, without a horizon.
 
     Args:
         chunk: the levels.
         discount: in (0, 1].
+        events: nothing counts after so many events since the start (only for full
+            graphs); None: all of them count.
 
     Returns:
         float64[s, b], objective units, weighted from the time the state is reached.
@@ -115,6 +117,8 @@ def backward(chunk: Chunk, discount: float) -> np.ndarray:
     key_reward = chunk.reward[0] if graph.num_keys else none
     chest_reward = chunk.reward[-1] if graph.num_chests else none
     for block in reversed(graph.blocks):
+        if events is not None and graph.events_at(block) >= events:
+            continue
         edges = [
             (block.key_items, block.key_next, True),
             (block.chest_items, block.chest_next, False),
