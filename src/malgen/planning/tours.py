@@ -216,10 +216,10 @@ def event_graph(
             f"Nothing can happen on levels with {kinds[0][0]} keys, {kinds[0][1]} "
             f"chests and {kinds[0][2]} keys in hand; give levels with a choice."
         )
-    items = _item_cells(levels, graph)
+    items = item_cells(levels, graph)
     # distances in the narrow type, because no arrival times are compared
     horizon = np.zeros(len(levels), np.int64)
-    return _chunk(graph, levels, Weights(), items, horizon, 0.5, False), items
+    return measured(graph, levels, Weights(), items, horizon, 0.5, False), items
 
 
 def _solve_chunk(
