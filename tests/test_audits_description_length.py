@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from malgen.agents.scripted import (
-    KEY_COLLECTOR,
     NEAREST_KEY,
     Degraded,
     ManhattanGreedy,
@@ -51,7 +50,6 @@ def asked(rollout):
     ("name", "policy"),
     [
         ("nearest-key", NEAREST_KEY),
-        ("key-collector", KEY_COLLECTOR),
         ("manhattan-greedy", ManhattanGreedy()),
     ],
 )

@@ -14,14 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from malgen.errors import ConfigError, NotMeasurable
+from malgen.goals.soft_values import BETAS, DISCOUNTS, LAPSES
 from malgen.planning.problem import MOVES, LevelBatch, Weights
 from malgen.planning.tours import event_graph
 from malgen.planning.values import Chunk, backward
-
-BETAS = tuple(float(b) for b in np.geomspace(0.5, 128, 13))
-DISCOUNTS = (0.9, 0.97, 0.99)
-LAPSES = (0.005, 0.02, 0.1)
-"""The grid of measurement.md 3.2; uniform prior over all combinations."""
 
 # What goals are told apart by: as sharp as the planted agents of measurement.md 3.2.
 REFERENCE_BETA = 32.0
