@@ -191,7 +191,7 @@ def _other(exact: Choices, toward: np.ndarray) -> np.ndarray:
     apart = exact.toward.any(2) & ~(exact.toward & toward[:, None]).any(2)
     worth = np.where(apart, exact.worth[-1], -np.inf)
     moves = exact.toward[np.arange(len(worth)), worth.argmax(1)]
-    return moves & apart.any(axis=1, keepdims=True)
+    return moves & np.any(apart, axis=1, keepdims=True)
 
 
 @lru_cache(maxsize=32)
