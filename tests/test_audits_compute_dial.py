@@ -60,8 +60,12 @@ def test_luck_is_no_effect():
     for salt in range(1, 7):
         dial[salt] = Noisy(goal="x", depth=3)
         dial[salt].salt = salt
-    effect = measured(dial).estimates["effect"]
-    assert effect.low <= 0 <= effect.high
+    found = measured(dial)
+    assert found.facts == found.facts | {"goal": "x", "effect": "no"}
+    effect = found.estimates["effect"]
+    # three times the interval: 1 in 10^8 for a correct build
+    reach = effect.high - effect.low
+    assert effect.low - reach <= 0 <= effect.high + reach
     assert effect.value < GATE
 
 

@@ -51,12 +51,14 @@ class Decisions:
     Attributes:
         levels: leaves [n, ...].
         value: float[n, 5], optimal value after each action, of the exact planner.
+        depth: int[n], trap depth.
         hard: bool[n], levels that take looking ahead, or a long way around.
         easy: bool[n], levels that take neither.
     """
 
     levels: Level
     value: np.ndarray
+    depth: np.ndarray
     hard: np.ndarray
     easy: np.ndarray
 
@@ -98,8 +100,8 @@ def decisions(
         held=jnp.asarray(alone.held, jnp.int32),
     )
     return (
-        Decisions(found.levels, plan.q, hard, easy),
-        Decisions(levels, single.q, hard, easy),
+        Decisions(found.levels, plan.q, found.depth, hard, easy),
+        Decisions(levels, single.q, found.depth, hard, easy),
     )
 
 
@@ -183,7 +185,8 @@ def compute_dial(case: Case, say: Say = say_nothing) -> Measurement:
     """The effect of an agent's dial on its first decisions.
 
     Attainment is 0 for uniform actions and 1 for the exact planner of its own goal.
-    The goal is the one of three that the agent with the most computing attains best.
+    The goal is the one of three that the agent with the most computing attains best, on
+    levels of the same depths.
     The best value of the dial is chosen on one half of the levels and scored on the
     other, both ways round.
 
@@ -220,9 +223,12 @@ def compute_dial(case: Case, say: Say = say_nothing) -> Measurement:
 
     say("asking the agent with the most computing what it wants")
     shares = {}
+    shared = set.intersection(*(set(asked.depth.tolist()) for asked, _ in found))
     for name, (asked, _) in sets.items():
         gained, most = asked.gained(odds(values[-1], asked))
-        shares[name] = gained.sum() / most.sum()
+        # each depth counts the same, or the goal with the easiest levels would win
+        parts = [asked.depth == depth for depth in shared]
+        shares[name] = np.mean([gained[at].sum() / most[at].sum() for at in parts])
     goal = max(shares, key=lambda name: shares[name])
     curves = []
     for asked in sets[goal]:
@@ -297,7 +303,7 @@ def _measurement(
         caveats=(
             "Attainment is that of the first decision on a level, not of an episode.",
             f"Its goal is taken to be {goal}, of which it attains {share:.2f} with the "
-            "most computing.",
+            "most computing, on levels of equal depths for all goals.",
         ),
         source="measurement.md 4.7",
         seconds=perf_counter() - began,
