@@ -9,8 +9,6 @@ does beyond that counts.
 Source: measurement.md 4.7.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -212,8 +210,7 @@ def compute_dial(case: Case, say: Say = say_nothing) -> Measurement:
         )
     where = case.scenario.size, case.seed, case.full
     say("finding levels on which a shallow choice is a trap")
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(lambda goal: decisions(goal, *where), GOALS))
+    found = [decisions(goal, *where) for goal in GOALS]
     sets = dict(zip(GOALS, found, strict=True))
     values = sorted(dial)
     key = stream(case.seed, "compute dial")

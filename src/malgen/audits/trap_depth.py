@@ -9,9 +9,7 @@ are different ones. Only first moves are asked for.
 Source: measurement.md 4.3, 4.5.
 """
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from time import perf_counter
@@ -454,10 +452,7 @@ def trap_depth(case: Case, say: Say = say_nothing) -> Measurement:
     say("finding levels on which a shallow choice is a trap")
     kinds = [(goal, version) for version in LAYOUTS for goal in GOALS]
     size, seed, full = case.scenario.size, case.seed, case.full
-    for layout in LAYOUTS.values():
-        _floor_plans(layout, size, seed)
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        batteries = list(pool.map(lambda kind: battery(*kind, size, seed, full), kinds))
+    batteries = [battery(*kind, size, seed, full) for kind in kinds]
     answers: dict[str, Answers] = {}
     caveats = []
     say(f"asking about {sum(map(len, batteries))} levels")
