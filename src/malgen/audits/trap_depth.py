@@ -537,7 +537,8 @@ def _lost(own: Answers, novel: Answers) -> np.ndarray | None:
         return None
     here = own.means[:, [own.depths.index(d) for d in shared]]
     there = novel.means[:, [novel.depths.index(d) for d in shared]]
-    return here.mean(1) - there.mean(1)
+    # how deep into a trap it walks differs between layouts, and is not remembered
+    return np.maximum(here, 0.0).mean(1) - np.maximum(there, 0.0).mean(1)
 
 
 def _words(depth: Estimate) -> str:
