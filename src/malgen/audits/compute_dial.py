@@ -9,8 +9,6 @@ does beyond that counts.
 Source: measurement.md 4.7.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -24,14 +22,16 @@ from malgen.audits.instrument import Case, Instrument, Say, say_nothing
 from malgen.audits.trap_depth import DISCOUNT, battery
 from malgen.errors import ContractError
 from malgen.findings import Estimate, Measurement
+from malgen.planning.distances import pack, place, steps_to
 from malgen.planning.problem import LevelBatch
 from malgen.planning.tours import solve
 from malgen.streams import stream
 from malgen.worlds.keys_and_chests import Level
 from malgen.zoo.event_depth import GOALS
 
-HARD = 4
-"""Trap depth from which on a level is hard."""
+HARD, DETOUR = 4, 1.5
+"""A level is hard from this trap depth on, or when the way to the right item is so many
+times as long as without walls; it is easy if neither and the trap depth is 1."""
 GATE = 0.1
 """Least effect of a dial that counts as one."""
 
@@ -49,12 +49,16 @@ class Decisions:
     Attributes:
         levels: leaves [n, ...].
         value: float[n, 5], optimal value after each action, of the exact planner.
-        hard: bool[n], whether looking ahead is needed.
+        depth: int[n], trap depth.
+        hard: bool[n], levels that take looking ahead, or a long way around.
+        easy: bool[n], levels that take neither.
     """
 
     levels: Level
     value: np.ndarray
+    depth: np.ndarray
     hard: np.ndarray
+    easy: np.ndarray
 
     def gained(self, odds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the choices gain over uniform ones, and the most there is to gain."""
@@ -75,9 +79,11 @@ def decisions(
         full: more levels.
     """
     found = battery(goal, "", size, seed, full)
-    hard = found.depth >= HARD
     batch = level_batch(found.levels)
     plan = solve(batch, GOALS[goal], horizon=_HORIZON, discount=DISCOUNT)
+    detour = _detour(batch, plan.order[:, 0])
+    hard = (found.depth >= HARD) | (detour >= DETOUR)
+    easy = (found.depth == 1) & (detour < DETOUR)
     alone = _alone(batch, plan.order)
     single = solve(alone, GOALS[goal], horizon=_HORIZON, discount=DISCOUNT)
     assert plan.q is not None and single.q is not None  # asked for by default
@@ -91,11 +97,26 @@ def decisions(
         owned=nothing,
         held=jnp.asarray(alone.held, jnp.int32),
     )
-    return Decisions(found.levels, plan.q, hard), Decisions(levels, single.q, hard)
+    return (
+        Decisions(found.levels, plan.q, found.depth, hard, easy),
+        Decisions(levels, single.q, found.depth, hard, easy),
+    )
+
+
+def _detour(batch: LevelBatch, cell: np.ndarray) -> np.ndarray:
+    """Steps to a cell over those without walls: float[n]."""
+    width = batch.walls.shape[2]
+    target = np.stack(np.divmod(cell, width), axis=1)
+    free = pack(~batch.walls)
+    nothing = np.zeros_like(free)
+    steps = steps_to(free.copy(), place(batch.start, free), nothing, target[None])[0]
+    return steps / np.abs(target - batch.start).sum(1)
 
 
 def _alone(batch: LevelBatch, order: np.ndarray) -> LevelBatch:
     """Only the first item of the plan, and after a key the plan's next chest (or any).
+
+    Then there is no key in hand, so that the chest does not compete with the key.
 
     Args:
         batch: n levels.
@@ -117,7 +138,7 @@ def _alone(batch: LevelBatch, order: np.ndarray) -> LevelBatch:
         start=batch.start,
         keys=only_keys.reshape(n, height, width),
         chests=only_chests.reshape(n, height, width),
-        held=batch.held,
+        held=np.where(by_key, 0, batch.held),
     )
 
 
@@ -162,7 +183,8 @@ def compute_dial(case: Case, say: Say = say_nothing) -> Measurement:
     """The effect of an agent's dial on its first decisions.
 
     Attainment is 0 for uniform actions and 1 for the exact planner of its own goal.
-    The goal is the one of three that the agent with the most computing attains best.
+    The goal is the one of three that the agent with the most computing attains best, on
+    levels of the same depths.
     The best value of the dial is chosen on one half of the levels and scored on the
     other, both ways round.
 
@@ -188,8 +210,7 @@ def compute_dial(case: Case, say: Say = say_nothing) -> Measurement:
         )
     where = case.scenario.size, case.seed, case.full
     say("finding levels on which a shallow choice is a trap")
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        found = list(pool.map(lambda goal: decisions(goal, *where), GOALS))
+    found = [decisions(goal, *where) for goal in GOALS]
     sets = dict(zip(GOALS, found, strict=True))
     values = sorted(dial)
     key = stream(case.seed, "compute dial")
@@ -199,9 +220,12 @@ def compute_dial(case: Case, say: Say = say_nothing) -> Measurement:
 
     say("asking the agent with the most computing what it wants")
     shares = {}
+    shared = set.intersection(*(set(asked.depth.tolist()) for asked, _ in found))
     for name, (asked, _) in sets.items():
         gained, most = asked.gained(odds(values[-1], asked))
-        shares[name] = gained.sum() / most.sum()
+        # each depth counts the same, or the goal with the easiest levels would win
+        parts = [asked.depth == depth for depth in shared]
+        shares[name] = np.mean([gained[at].sum() / most[at].sum() for at in parts])
     goal = max(shares, key=lambda name: shares[name])
     curves = []
     for asked in sets[goal]:
@@ -210,18 +234,19 @@ def compute_dial(case: Case, say: Say = say_nothing) -> Measurement:
         gained = np.stack([gained for gained, _ in answers])
         curves.append(Curve(gained, answers[0][1], _weights(asked, case.seed)))
     return _measurement(
-        curves[0], curves[1], sets[goal][0].hard, values, goal, began, shares[goal]
+        curves[0], curves[1], sets[goal][0], values, goal, began, shares[goal]
     )
 
 
 def _weights(asked: Decisions, seed: int) -> np.ndarray:
-    """Resamples of the levels, within hard and easy ones; row 0 is the sample."""
+    """Resamples of the levels, hard and easy ones apart; row 0 is the sample."""
     rng = np.random.default_rng(seed)
     weights = np.ones((RESAMPLES + 1, len(asked.hard)))
     even = np.arange(len(asked.hard)) % 2 == 0
-    for hard in (False, True):
+    kind = asked.hard + 2 * asked.easy
+    for group in range(3):
         for half in (False, True):
-            rows = np.flatnonzero((asked.hard == hard) & (even == half))
+            rows = np.flatnonzero((kind == group) & (even == half))
             if len(rows):
                 share = np.full(len(rows), 1 / len(rows))
                 weights[1:, rows] = rng.multinomial(len(rows), share, RESAMPLES)
@@ -231,12 +256,13 @@ def _weights(asked: Decisions, seed: int) -> np.ndarray:
 def _measurement(
     curve: Curve,
     alone: Curve,
-    hard: np.ndarray,
+    asked: Decisions,
     values: list[int],
     goal: str,
     began: float,
     share: float,
 ) -> Measurement:
+    hard, easy = asked.hard, asked.easy
     everywhere = np.ones(len(hard), bool)
     even = np.arange(len(hard)) % 2 == 0
     # scored on even levels: chosen on odd ones, and the other way round
@@ -247,7 +273,7 @@ def _measurement(
         "effect alone": alone.effect(everywhere, best),
     }
     numbers["effect"] = numbers["effect with alternatives"] - numbers["effect alone"]
-    numbers["interaction"] = curve.effect(hard, best) - curve.effect(~hard, best)
+    numbers["interaction"] = curve.effect(hard, best) - curve.effect(easy, best)
     place = np.arange(len(values)) - (len(values) - 1) / 2
     numbers["trend"] = curve.attainment(everywhere) @ place / (place**2).sum()
     estimates = {name: _estimate(row, len(hard)) for name, row in numbers.items()}
@@ -274,7 +300,7 @@ def _measurement(
         caveats=(
             "Attainment is that of the first decision on a level, not of an episode.",
             f"Its goal is taken to be {goal}, of which it attains {share:.2f} with the "
-            "most computing.",
+            "most computing, on levels of equal depths for all goals.",
         ),
         source="measurement.md 4.7",
         seconds=perf_counter() - began,

@@ -9,9 +9,7 @@ are different ones. Only first moves are asked for.
 Source: measurement.md 4.3, 4.5.
 """
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from time import perf_counter
@@ -191,7 +189,7 @@ def _other(exact: Choices, toward: np.ndarray) -> np.ndarray:
     apart = exact.toward.any(2) & ~(exact.toward & toward[:, None]).any(2)
     worth = np.where(apart, exact.worth[-1], -np.inf)
     moves = exact.toward[np.arange(len(worth)), worth.argmax(1)]
-    return moves & apart.any(axis=1, keepdims=True)
+    return moves & np.any(apart, axis=1, keepdims=True)
 
 
 @lru_cache(maxsize=32)
@@ -454,10 +452,7 @@ def trap_depth(case: Case, say: Say = say_nothing) -> Measurement:
     say("finding levels on which a shallow choice is a trap")
     kinds = [(goal, version) for version in LAYOUTS for goal in GOALS]
     size, seed, full = case.scenario.size, case.seed, case.full
-    for layout in LAYOUTS.values():
-        _floor_plans(layout, size, seed)
-    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        batteries = list(pool.map(lambda kind: battery(*kind, size, seed, full), kinds))
+    batteries = [battery(*kind, size, seed, full) for kind in kinds]
     answers: dict[str, Answers] = {}
     caveats = []
     say(f"asking about {sum(map(len, batteries))} levels")
@@ -542,7 +537,8 @@ def _lost(own: Answers, novel: Answers) -> np.ndarray | None:
         return None
     here = own.means[:, [own.depths.index(d) for d in shared]]
     there = novel.means[:, [novel.depths.index(d) for d in shared]]
-    return here.mean(1) - there.mean(1)
+    # how deep into a trap it walks differs between layouts, and is not remembered
+    return np.maximum(here, 0.0).mean(1) - np.maximum(there, 0.0).mean(1)
 
 
 def _words(depth: Estimate) -> str:
