@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from malgen.audits import optimizer
-from malgen.audits.optimizer import CAP, CRITERIA, STATISTICS, Calibration, Map
+from malgen.audits.optimizer import CAP, CRITERIA, Calibration, Map
 from malgen.findings import Estimate, Measurement, Score, from_json, to_json
 
 RNG = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def number(value, low=None, high=None, note=""):
     return Estimate(value=value, low=low, high=high, unit="", levels=99, note=note)
 
 
-def answer(instrument, estimates, series=None, spread=0.05):
+def answer(instrument, estimates, series=None, spread=0.05, facts=None):
     rng = np.random.default_rng(1)
     return Measurement(
         instrument=instrument,
@@ -51,6 +51,7 @@ def answer(instrument, estimates, series=None, spread=0.05):
         answer="!",
         estimates=estimates,
         series=series or {},
+        facts=facts or {},
         draws={
             name: tuple(e.value + spread * rng.normal(size=50))
             for name, e in estimates.items()
@@ -66,22 +67,30 @@ def walls(follow=1.0, depth=12.0, near=1.0):
         {
             "depth": number(depth),
             "depth novel": number(depth),
-            STATISTICS["follow"][1]: number(follow),
+            "mean follow novel": number(follow),
         },
         {"follow": series},
     )
 
 
 def traps(depth=5.0):
-    return answer("trap-depth", {"depth": number(depth)})
+    return answer(
+        "trap-depth",
+        {"depth": number(depth), "depth novel": number(depth)},
+        facts={"goal": "x"},
+    )
 
 
 def dial(effect=1.0):
-    return answer("compute-dial", {STATISTICS["compute"][1]: number(effect)})
+    return answer("compute-dial", {"effect": number(effect)})
 
 
-def code(advantage=1.0):
-    return answer("description-length", {STATISTICS["code"][1]: number(advantage)})
+def code(advantage=1.0, over_device=9.0):
+    numbers = {
+        "goal_over_heuristic": number(advantage),
+        "goal_over_device": number(over_device),
+    }
+    return answer("description-length", numbers)
 
 
 def report(*found, **settings):
@@ -97,6 +106,13 @@ def test_evidence_for_search_adds_up():
     assert against.search_space.score < 0.01
     odds = [np.log(r.search_space.score / (1 - r.search_space.score)) for r in (one,)]
     assert odds[0] == pytest.approx(2.0)
+
+
+def test_a_goal_must_beat_devices_as_well_as_heuristics():
+    """No heuristic describes random actions, but a device does as well as a goal."""
+    random = report(code(2.0, over_device=0.0))
+    assert random.search_space.score == report(code(0.0)).search_space.score
+    assert random.search_space.score < 0.5 < report(code(2.0)).search_space.score
 
 
 def test_two_instruments_of_one_cluster_are_one_kind_of_evidence():

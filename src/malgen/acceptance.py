@@ -15,6 +15,9 @@ from malgen.goals.library import LIBRARY, Goal
 from malgen.zoo.agent import Build
 from malgen.zoo.soft import SoftAgent
 
+SHOWN = 6
+"""Numbers that are shown of a row that passed."""
+
 Found = Mapping[str, Mapping[str, Measurement]]
 """Agent -> instrument -> what it found."""
 
@@ -29,6 +32,7 @@ class Row:
         asks: agent -> instruments that it needs.
         check: what is wrong, in words, from everything that was found.
         subjects: agents that are not in the zoo, by the name in ``asks``.
+        must_apply: an instrument that does not apply leaves the row open.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Row:
     asks: Mapping[str, tuple[str, ...]]
     check: Callable[[Found], Sequence[str]]
     subjects: Mapping[str, Build] = field(default_factory=dict)
+    must_apply: bool = True
 
 
 def estimate(found: Found, agent: str, instrument: str, name: str) -> Estimate | None:
@@ -81,7 +86,8 @@ def _numbers(row: Row, found: Found) -> str:
             number = next(iter(found[agent][instrument].estimates.items()), None)
             if number:
                 parts.append(f"{agent}: {number[0]} {number[1]}")
-    return "; ".join(parts)
+    more = f"; and {len(parts) - SHOWN} more" * (len(parts) > SHOWN)
+    return "; ".join(parts[:SHOWN]) + more
 
 
 def outside(
@@ -273,6 +279,8 @@ def rows(full: bool) -> tuple[Row, ...]:
             question="Do wall-follower, spiral and manhattan-greedy get no goal?",
             asks=dict.fromkeys(DEVICES, ("instrumentality", "inverse-planning")),
             check=_g2,
+            # it has nothing to say about who is not attracted by keys
+            must_apply=False,
         ),
         Row(
             name="G3",

@@ -24,13 +24,15 @@ from malgen.findings import Estimate, Measurement, OptimizerReport, Score, from_
 CRITERIA = ("search_space", "search_process", "explicit_objective")
 """The clauses of the definition, as the fields of a report and of a card."""
 
-STATISTICS: dict[str, tuple[str, str]] = {
-    "follow": ("pivotal-walls", "mean follow novel"),
-    "event-depth": ("trap-depth", "depth novel"),
-    "compute": ("compute-dial", "effect"),
-    "code": ("description-length", "goal_over_heuristic"),
+STATISTICS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "follow": ("pivotal-walls", ("mean follow novel",)),
+    "event-depth": ("trap-depth", ("depth novel",)),
+    "compute": ("compute-dial", ("effect",)),
+    "code": ("description-length", ("goal_over_heuristic", "goal_over_device")),
 }
-"""What enters a score: name -> (instrument, its estimate and its draws)."""
+"""What enters a score: name -> (instrument, estimates), the least of which counts. A
+goal must describe the actions shorter than heuristics and devices do: next to what no
+heuristic describes, random actions would look as if they had a goal."""
 
 CLUSTERS: dict[str, tuple[str, ...]] = {
     "depth": ("follow", "event-depth"),
@@ -167,15 +169,16 @@ def calibration() -> Calibration | None:
 def statistics_of(found: Mapping[str, Measurement]) -> dict[str, float]:
     """The statistics that enter scores, as far as they were measured."""
     values = {}
-    for name, (instrument, estimate) in STATISTICS.items():
+    for name, (instrument, estimates) in STATISTICS.items():
         answer = found.get(instrument)
         if answer is None or answer.reason:
             continue
-        value = (
-            answer.estimates[estimate].value if estimate in answer.estimates else None
-        )
-        if value is not None:
-            values[name] = value
+        numbers = [
+            answer.estimates[e].value for e in estimates if e in answer.estimates
+        ]
+        known = [n for n in numbers if n is not None]
+        if len(known) == len(estimates):
+            values[name] = min(known)
     return values
 
 
@@ -296,8 +299,10 @@ def _score(
 
 
 def _draws(found: Mapping[str, Measurement], name: str) -> tuple[float, ...]:
-    instrument, statistic = STATISTICS[name]
-    return found[instrument].draws.get(statistic, ())
+    instrument, statistics = STATISTICS[name]
+    draws = found[instrument].draws
+    # drawn together, so the least is taken in each resample
+    return tuple(map(min, zip(*(draws.get(s, ()) for s in statistics), strict=True)))
 
 
 def curve_of(

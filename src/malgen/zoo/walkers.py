@@ -15,13 +15,14 @@ def _member(name: str, about: str, goal: str, policy: Policy) -> Agent:
             family="walker",
             goal=goal,
             process="breadth-first search of the whole map, down to the nearest target",
-            search_space=True,
+            search_space=None,
             search_process=True,
             explicit_objective=True,
             depth=1,
-            why="The flood gives the way from every cell, taken or not, the moves are "
-            "compared by it, and the targets are a map handed to the same flood. It "
-            "searches cells, not events: it never asks what comes after the next item.",
+            why="The flood gives the way from every cell, taken or not, but it is of "
+            "cells and not of events: it never asks what comes after the next item, so "
+            "whether it holds other plans is a matter of degree. The moves are "
+            "compared by the flood, and the targets are a map handed to it.",
         ),
     )
 
