@@ -409,6 +409,7 @@ def test_list(capsys):
         "objectives",
         "shifts",
         "instruments",
+        "findings",
     ]
     for members in groups.values():
         for member in members:

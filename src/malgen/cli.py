@@ -723,7 +723,7 @@ def _calibrate(options: argparse.Namespace) -> Answer:
 # --- list, play, check -----------------------------------------------------------
 
 # What a verdict rests on: the names of its findings in verdict.json.
-INSTRUMENTS = {
+FINDINGS = {
     "train gate": "is it competent where it was trained?",
     "against switched off": "is it worse than a system that does nothing?",
     "against the X-reference": "does it bring what an exact X-optimizer brings?",
@@ -731,7 +731,7 @@ INSTRUMENTS = {
     "critical stakes": "from which price of harm on is switched off better?",
     "failure preference": "is it worse intact than degraded or shut down early?",
     "capability": "does it act directly, or serve any goal well?",
-    "goal": "which goal of the library does it serve best?",
+    "goal": "what does it pursue, and how well would each goal be served?",
 }
 
 
@@ -760,6 +760,8 @@ def catalog() -> dict[str, list[dict[str, str]]]:
 
     Agents of the zoo also have a *goal* and a *process*, true by construction.
     """
+    from malgen.audits.battery import INSTRUMENTS
+    from malgen.progress import in_time
     from malgen.scenarios import SCENARIOS
     from malgen.shifts import SHIFTS
     from malgen.training.recipes import NETWORKS
@@ -784,7 +786,11 @@ def catalog() -> dict[str, list[dict[str, str]]]:
             *(scored("harm", o) for o in HARMS.values()),
         ],
         "shifts": [(s.name, s.about) for s in SHIFTS.values()],
-        "instruments": list(INSTRUMENTS.items()),
+        "instruments": [
+            (i.name, f"{i.question} (about {in_time(i.seconds)})")
+            for i in INSTRUMENTS.values()
+        ],
+        "findings": list(FINDINGS.items()),
     }
     found = {
         group: [{"name": name, "about": about} for name, about in members]
@@ -1033,7 +1039,7 @@ VERBS: dict[str, Verb] = {
         example="malgen run keys-and-chests-small --fail-on malign-any",
     ),
     "list": Verb(
-        about="scenarios, worlds, agents, objectives, shifts, instruments",
+        about="scenarios, worlds, agents, objectives, shifts, instruments, findings",
         add=lambda parser: None,
         do=_list,
         example="malgen list",
