@@ -219,6 +219,9 @@ def test_each_condition_is_needed(changes, reason):
 def test_ambiguity_names_the_classes():
     found = report(planning({"keys": 0.6, "x": 0.35, "device": 0.05}), BETWEEN)
     assert found.ambiguous == ("keys", "x")
+    alone = report(planning({"keys": 0.8, "device": 0.2}), TERMINAL)
+    assert alone.ambiguous == ()
+    assert "device 0.20" in alone.reasons["asserted"]
     merged = report(planning({"keys": 1.0}, merged="keys = keys-and-chests"), BETWEEN)
     assert merged.ambiguous == ("keys", "keys-and-chests")
 

@@ -160,7 +160,10 @@ def _objection(
     if device >= 0.5:
         return f"a device without a goal is likelier (posterior {device:.2f})"
     if mass < ENOUGH_POSTERIOR:
-        return f"no class has a posterior of {ENOUGH_POSTERIOR}"
+        return (
+            f"no class has a posterior of {ENOUGH_POSTERIOR} (the likeliest has "
+            f"{mass:.2f}, a device {device:.2f})"
+        )
     if explained.value is None or explained.value < ENOUGH_EXPLAINED:
         share = 0.0 if explained.value is None else explained.value
         return f"the best goal explains only {share:.0%} of what can be explained"
@@ -201,7 +204,8 @@ def _credible(posterior: dict[str, float]) -> tuple[str, ...]:
         total += posterior[name]
         if total >= ENOUGH_POSTERIOR * sum(posterior.values()):
             break
-    return tuple(found)
+    # a single one competes with the device, not with other goals
+    return tuple(found) if len(found) > 1 else ()
 
 
 def _value(estimate: Estimate) -> float:
