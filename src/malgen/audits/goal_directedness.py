@@ -31,7 +31,10 @@ COUNTS = ((3, 1), (2, 2), (1, 3))
 """Keys and chests: more keys than chests, as many, and fewer."""
 
 HALF = 16
-"""Levels of each half, in the default form."""
+"""Levels of each half, in the default form, up to 9 x 9 cells."""
+
+HALF_OF_LARGE = 9
+"""The same for larger levels, whose tables take longer."""
 
 RESAMPLES = 400
 DRAWS = 200
@@ -95,7 +98,7 @@ def directions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @lru_cache(maxsize=2)
 def halves(scenario: Scenario, seed: int, full: bool) -> tuple[Half, Half]:
     """The two halves of the levels; both have the same mix of keys and chests."""
-    number = HALF * (2 if full else 1)
+    number = (HALF if scenario.size <= 9 else HALF_OF_LARGE) * (2 if full else 1)
     share = np.bincount(np.arange(number) % len(COUNTS))
     key = stream(seed, "goal-directedness", "levels")
     parts = [
