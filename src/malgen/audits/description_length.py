@@ -302,7 +302,7 @@ INSTRUMENT = Instrument(
     name=NAME,
     question=QUESTION,
     seconds=8.0,
-    version=1,
+    version=2,
     applicable=always,
     measure=measure,
 )

@@ -380,7 +380,7 @@ INSTRUMENT = Instrument(
     name=NAME,
     question=QUESTION,
     seconds=6.0,
-    version=1,
+    version=2,
     applicable=always,
     measure=measure,
 )

@@ -197,7 +197,7 @@ INSTRUMENT = Instrument(
     name="inverse-planning",
     question=QUESTION,
     seconds=20.0,
-    version=1,
+    version=2,
     applicable=always,
     measure=measure,
 )
