@@ -117,7 +117,7 @@ def test_a_short_rest_of_the_episode_leaves_open_what_was_wanted():
     epochs = event_level.decisions(tables, item, time, 3)
     assert epochs.chosen[1].tolist() == [False, False, True, False, True]
     likely = event_level.log_likelihoods(tables, epochs, "keys")
-    assert likely.shape == (2, 3 * 13 * 3)
+    assert likely.shape == (2, 3 * len(event_level.BETAS) * 3)
     assert (likely <= 0).all()
 
 
@@ -129,7 +129,8 @@ def test_softmax_choices_are_those_of_the_formula():
     right, left = discount ** (1 + 3 + 1), discount ** (1 + 2 + 3 + 1)
     odds = np.exp(beta * np.array([left, right, 0.0]))
     expected = np.log((1 - lapse) * odds[1] / odds.sum() + lapse / 3)
-    found = event_level.log_likelihoods(tables, epochs, "x").reshape(2, 3, 13, 3)
+    found = event_level.log_likelihoods(tables, epochs, "x")
+    found = found.reshape(2, 3, len(event_level.BETAS), 3)
     assert found[0, 0, 4, 1] == pytest.approx(expected, abs=1e-6)
 
 
