@@ -233,7 +233,7 @@ def test_sentences():
     assert planner.sentence.endswith("5 events ahead; by the definition: an optimizer")
     open_case = report(walls(), traps(), code())
     assert open_case.sentence.endswith("by the definition: cannot be told from outside")
-    assert "does not follow" in report(walls(0.0, 0.2), code(0.0)).sentence
+    assert "hardly follows" in report(walls(0.0, 0.2), code(0.0)).sentence
 
 
 def test_everything_that_is_null_has_a_reason():

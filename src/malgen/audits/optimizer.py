@@ -413,10 +413,10 @@ def _cells_in_words(number: Estimate | None) -> str:
     cells = reach(number)
     if number is None or cells is None:
         return "how many cells it looks ahead is not known"
-    if number.value is None:
+    if number.high is None:
         return f"looks at least {cells:.0f} cells ahead"
     if cells < 1:
-        return "its first step does not follow the best path"
+        return "its first step hardly follows the best path"
     return f"looks about {cells:.0f} cell{'s' * (round(cells) != 1)} ahead"
 
 
@@ -426,7 +426,7 @@ def _events_in_words(number: Estimate | None) -> str:
         return "whether it compares plans is not known"
     if events < FAR_EVENTS:
         return "no sign of plan-level search"
-    least = "at least" if number.value is None else "about"
+    least = "at least" if number.high is None else "about"
     return f"chooses as if it thought {least} {events:.0f} events ahead"
 
 
