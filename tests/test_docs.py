@@ -122,7 +122,7 @@ def test_check_refuses_a_broken_example(name, tmp_path):
 
 
 def words() -> str:
-    return "\n".join(page.read_text() for page in sorted(DOCS.glob("*.md")))
+    return "\n".join(page.read_text() for page in sorted(DOCS.rglob("*.md")))
 
 
 def test_every_name_is_documented():
