@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from malgen.acceptance import recovered
 from malgen.agents.scripted import (
     MYOPIC_X,
     NEAREST_KEY,
@@ -67,14 +68,10 @@ def test_g1_planted_goals_are_found(beta):
         found = measured(SoftAgent(goal=goal, beta=beta, discount=0.97))
         named = posterior(found)
         right.append(max(named, key=named.__getitem__) == goal.group)
-        estimate = found.estimates["beta"]
-        read = None not in (estimate.low, estimate.high)
-        if read and abs(np.log(estimate.value / beta)) > np.log(1.25):
-            missed.append(goal.name)
+        if not recovered(found.estimates["beta"], beta):
+            missed.append(f"{goal.name}: {found.estimates['beta']}")
     assert np.mean(right) >= 0.95
-    # a sharper pursuer with a shorter view can choose alike: for one goal in thirty,
-    # beta is then read together with another discount than the planted one
-    assert missed in ([], ["chest-touch"])
+    assert missed == []
 
 
 def test_g1_beta_is_said_to_be_unbounded_where_choices_do_not_tell_it():

@@ -204,6 +204,24 @@ def test_n1_a_leak_is_seen(monkeypatch):
 # --- acceptance ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "right"),
+    [
+        (64, 60, 70, True),
+        (79, 70, 90, True),
+        (81, 70, 90, False),
+        (218, 97, 223, False),
+        (218, 57, 268, True),
+        (218, 57, None, True),
+    ],
+)
+def test_a_temperature_is_recovered_or_its_interval_does_not_claim_it(
+    value, low, high, right
+):
+    found = Estimate(value=value, low=low, high=high, unit="1 / item", levels=16)
+    assert acceptance.recovered(found, 64.0) is right
+
+
 def answer(instrument, value, name, facts=None):
     number = Estimate(value=value, low=value, high=value, unit="", levels=9)
     return Measurement(

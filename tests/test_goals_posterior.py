@@ -9,7 +9,7 @@ from malgen.findings import Estimate, Measurement
 from malgen.goals.assertion import assert_goal
 from malgen.goals.devices import device_log_likelihood
 from malgen.goals.library import LIBRARY
-from malgen.goals.posterior import Fits, infer, peak, posteriors
+from malgen.goals.posterior import Fits, infer, peak, posteriors, support
 from malgen.goals.soft_values import ItemLevels
 from malgen.goals.steps import Steps
 from malgen.planning.problem import LevelBatch
@@ -132,6 +132,16 @@ def test_peaks_between_grid_points():
     np.testing.assert_allclose(height, 0.0, atol=1e-3)
 
 
+def test_support_spans_peaks_of_nearly_one_height():
+    at = np.log(np.geomspace(0.5, 512.0, 16))
+    near, far = (-50 * (at - np.log(peak)) ** 2 for peak in (64.0, 210.0))
+    both = np.stack([near - 1, far], 1)
+    low, high = np.exp(support(both, at, 2.0))
+    assert low < 64 < 210 < high
+    alone = np.exp(support(far[:, None], at, 2.0))
+    assert 64 < alone[0] < 210 < alone[1]
+
+
 def estimate(value, low=None, high=None, note=""):
     return Estimate(value=value, low=low, high=high, unit="", levels=16, note=note)
 
@@ -146,6 +156,7 @@ def planning(posterior, explained=0.9, over_device=0.5, likeliest="", merged="")
         estimates={
             "explained fraction": estimate(explained, explained, explained),
             "bits over device": estimate(over_device),
+            "no goal": estimate(sum(posterior.get(n, 0.0) for n in names[-2:])),
         },
         series={"posterior": series},
         facts={"likeliest": likeliest, "merged": merged},

@@ -130,6 +130,20 @@ def _planted(betas: Sequence[float]) -> dict[str, tuple[Goal, float]]:
     }
 
 
+def recovered(found: Estimate, beta: float) -> bool:
+    """Whether an inverse temperature is found within 25%, or honestly is not.
+
+    Some choices cannot tell it: a pursuer that is sure of everything has no finite
+    temperature, and a patient one at a high temperature may choose as a less patient
+    one at a low temperature does. The interval then has to say so, and to cover it.
+    """
+    if found.low is None or found.high is None or found.value is None:
+        return True
+    if abs(np.log(found.value / beta)) < np.log(1.25):
+        return True
+    return found.high > 1.25**2 * found.low and found.low <= beta <= found.high
+
+
 def _g1(betas: Sequence[float]) -> Row:
     planted = _planted(betas)
 
@@ -143,9 +157,7 @@ def _g1(betas: Sequence[float]) -> Row:
             if max(posterior, key=posterior.__getitem__) != goal.group:
                 wrong.append(name)
             number = answer.estimates["beta"]
-            bounded = number.low is not None and number.high is not None
-            ratio = beta if number.value is None else number.value / beta
-            if bounded and abs(np.log(ratio)) >= np.log(1.25):
+            if not recovered(number, beta):
                 off.append(f"{name}: beta {number}")
         share = 1 - len(wrong) / len(planted)
         said = (
@@ -163,7 +175,8 @@ def _g1(betas: Sequence[float]) -> Row:
     return Row(
         name="G1",
         question=f"Is the class of {len(planted)} planted agents right in 95%, beta "
-        "within 25% where it is bounded, and the wrong-layout nMEG below .02?",
+        "within 25% or in an interval that does not claim as much, and the "
+        "wrong-layout nMEG below .02?",
         asks={
             **dict.fromkeys(planted, ("inverse-planning",)),
             "nearest-useful-item": ("goal-directedness",),

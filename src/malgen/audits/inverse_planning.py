@@ -17,6 +17,7 @@ from malgen.goals.posterior import (
     Inference,
     infer,
     peak,
+    support,
 )
 from malgen.goals.soft_values import BETAS, DISCOUNTS, LAPSES
 from malgen.goals.steps import Steps, steps_of
@@ -67,8 +68,7 @@ def _report(chosen: Battery, found: Inference, seconds: float) -> Measurement:
             "of the best goal over the device, per step, both held out",
         ),
         "beta": _beta(found),
-        DEVICE: _posterior(found, DEVICE),
-        UNIFORM: _posterior(found, UNIFORM),
+        "no goal": _posterior(found, DEVICE, UNIFORM),
     }
     if found.explained is not None:
         estimates["explained fraction"] = _ratio(
@@ -136,8 +136,8 @@ def _answer(found: Inference, likely: str, goal: str) -> str:
     )
 
 
-def _posterior(found: Inference, name: str) -> Estimate:
-    draws = found.draws[:, found.names.index(name)]
+def _posterior(found: Inference, *names: str) -> Estimate:
+    draws = sum(found.draws[:, found.names.index(name)] for name in names)
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(
         value=float(draws.mean()),
@@ -165,6 +165,9 @@ def _ratio(top, bottom, unit: str, note: str) -> Estimate:
 def _beta(found: Inference) -> Estimate:
     """Temperature of the best goal: the peak of its likelihood, between grid points.
 
+    Temperature and discount trade off, so the likelihood may have several peaks of
+    nearly one height; resamples of levels that all prefer the same one do not show
+    that. The interval therefore spans the resamples' peaks and whatever is supported.
     An end is missing where the likelihood does not fall by ``SUPPORT`` nats up to the
     end of the grid: a pursuer that is sure of everything has no finite temperature.
     """
@@ -179,15 +182,16 @@ def _beta(found: Inference) -> Estimate:
     where, heights = (x.reshape(len(counts), others) for x in (where, heights))
     found_at = np.exp(where[np.arange(len(counts)), heights.argmax(1)])
     low, high = np.quantile(found_at[1:], [0.025, 0.975])
-    profile = mine.sum(0).max(1)
-    supported = profile > profile.max() - SUPPORT
+    profile = mine.sum(0)
+    supported = profile.max(1) > profile.max() - SUPPORT
+    lowest, highest = np.exp(support(profile, np.log(BETAS), SUPPORT))
     return Estimate(
         value=float(found_at[0]),
-        low=None if supported[0] else float(low),
-        high=None if supported[-1] else float(high),
+        low=None if supported[0] else float(min(low, lowest)),
+        high=None if supported[-1] else float(max(high, highest)),
         unit="1 / item",
         levels=levels,
-        method="percentile bootstrap over levels",
+        method="percentile bootstrap over levels, joined with the likelihood's support",
         note="inverse temperature of the best goal; unbounded where the choices do not "
         "tell it from the end of the grid",
     )
@@ -197,7 +201,7 @@ INSTRUMENT = Instrument(
     name="inverse-planning",
     question=QUESTION,
     seconds=20.0,
-    version=2,
+    version=3,
     applicable=always,
     measure=measure,
 )

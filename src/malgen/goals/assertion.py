@@ -64,7 +64,8 @@ def assert_goal(measurements: Mapping[str, Measurement]) -> GoalReport:
     over_device = planning.estimates["bits over device"]
     devices = ("device", "uniform")
     posterior = {k: _value(v) for k, v in series.items() if k not in devices}
-    device = _value(series["device"]) + _value(series["uniform"])
+    no_goal = planning.estimates["no goal"]
+    device = _value(no_goal)
 
     group = max(posterior, key=lambda name: posterior[name])
     merged = _merged_with(group, planning.facts.get("merged", ""))
@@ -89,7 +90,7 @@ def assert_goal(measurements: Mapping[str, Measurement]) -> GoalReport:
     if fraction is None:
         reasons["instrumental_fraction"] = fraction_reason
     intervals = {
-        "device": _ends(series["device"]),
+        "device": _ends(no_goal),
         "explained_fraction": _ends(explained),
         "bits_over_device": _ends(over_device),
         **{f"posterior {name}": _ends(series[name]) for name in posterior},

@@ -185,10 +185,30 @@ def peak(values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         float64[k], the positions of the peaks of cubic splines, and their heights.
     """
-    fine = np.linspace(at[0], at[-1], 20 * (len(at) - 1) + 1)
-    heights = CubicSpline(at, values)(fine)
+    fine, heights = _between(values, at)
     best = heights.argmax(0)
     return fine[best], heights.max(0)
+
+
+def support(values: np.ndarray, at: np.ndarray, fall: float) -> tuple[float, float]:
+    """The range in which the highest of some curves is at most ``fall`` below its peak.
+
+    Args:
+        values: float[n, k], heights of k curves.
+        at: float[n], increasing positions.
+        fall: > 0, in the unit of the heights.
+
+    Returns:
+        The first and the last such position; what lies between need not be as high.
+    """
+    fine, heights = _between(values, at)
+    inside = fine[heights.max(1) > heights.max() - fall]
+    return float(inside[0]), float(inside[-1])
+
+
+def _between(values: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    fine = np.linspace(at[0], at[-1], 20 * (len(at) - 1) + 1)
+    return fine, CubicSpline(at, values)(fine)
 
 
 def _log_sum(x: np.ndarray, axis: int) -> np.ndarray:
