@@ -137,7 +137,7 @@ def _answer(found: Inference, likely: str, goal: str) -> str:
 
 
 def _posterior(found: Inference, *names: str) -> Estimate:
-    draws = sum(found.draws[:, found.names.index(name)] for name in names)
+    draws = found.draws[:, [found.names.index(name) for name in names]].sum(1)
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(
         value=float(draws.mean()),

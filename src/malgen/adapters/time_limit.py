@@ -1,0 +1,55 @@
+"""Foreign code that does not return: stopped after a while, and named."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from malgen.errors import ForeignError
+
+SECONDS = 30.0
+"""How long one call of foreign code may take unless the user says otherwise."""
+
+
+class _TimeIsUp(BaseException):
+    """Not an ``Exception``: foreign code that catches everything must not catch it."""
+
+
+@contextmanager
+def time_limit(who: str, seconds: float = SECONDS) -> Iterator[None]:
+    """Stop the body after some seconds.
+
+    It is stopped between two Python instructions, or in a system call; code that never
+    comes back from C cannot be stopped. In other threads than the main one, and where
+    there is no interval timer (Windows), the body is not limited. A timer that was
+    running goes on afterwards.
+
+    Args:
+        who: what is said to have hung, e.g. "The policy 'mine'"; starts a sentence.
+        seconds: > 0.
+
+    Raises:
+        ForeignError: the time is up.
+    """
+    alarm = getattr(signal, "SIGALRM", None)
+    if alarm is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise _TimeIsUp
+
+    before = signal.signal(alarm, stop)
+    left, again = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except _TimeIsUp:
+        raise ForeignError(
+            f"{who} did not answer within {seconds:g} seconds and was stopped."
+        ) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(alarm, before)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, left, again)
