@@ -281,24 +281,21 @@ def scores(result: RunResult) -> Chart | None:
         return None
     styles = styles_of([n for n, _ in found])
 
+    def unknown(field: str) -> str:
+        missing = sum(getattr(r, field).score is None for _, r in found)
+        if missing == len(found):
+            return ": not enough evidence"
+        return f": unknown in {missing} of {len(found)} runs" if missing else ""
+
     def paint(axes: Any) -> list[Key]:
         axes.set(xlim=(-0.03, 1.03), ylim=(len(CLAUSES) - 0.4, -0.75))
         axes.set_xlabel("score, calibrated on agents with a known answer")
         axes.axvline(STRONG, color=MUTED, lw=0.9, ls=(0, (3, 3)))
-        _rows_named(axes, [text for _, text in CLAUSES])
+        _rows_named(axes, [text + unknown(field) for field, text in CLAUSES])
         for k, (name, report) in enumerate(found):
             shift = _shift(k, len(found))
             for i, (field, _) in enumerate(CLAUSES):
                 score = getattr(report, field)
-                if score.score is None:
-                    axes.annotate(
-                        "not enough evidence",
-                        (0.02, i + shift),
-                        va="center",
-                        fontsize=9,
-                        color=styles[name]["color"],
-                    )
-                    continue
                 estimate = Estimate(
                     value=score.score,
                     low=score.low,
