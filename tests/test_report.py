@@ -322,6 +322,11 @@ def test_the_instruments_are_told_with_their_reasons(pages):
         assert text in bare and text not in told
 
 
+def test_the_traps_are_those_of_the_goal_that_it_looks_farthest_for():
+    traps = charts.all_charts(samples.run())["traps"]
+    assert traps.rows[1][1].startswith("0.97 [")  # those of X give -0.30
+
+
 def test_a_goal_that_is_not_asserted_says_why():
     verdict = samples.asked(samples.verdict())
     goal = replace(

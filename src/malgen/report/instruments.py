@@ -170,7 +170,7 @@ def _posterior(verdict: Verdict) -> dict[str, Estimate] | None:
 def curve(
     result: RunResult,
     instrument: str,
-    series: Callable[[Verdict, Measurement], dict[str, Estimate] | None],
+    series: Callable[[Measurement], dict[str, Estimate] | None],
     *,
     name: str,
     title: str,
@@ -182,7 +182,7 @@ def curve(
     Args:
         result: the run.
         instrument: whose series.
-        series: which of them, for a policy; None if it has none.
+        series: which of them is drawn; None if it was not measured.
         name: of the chart.
         title: of the chart.
         xlabel: what the bins are.
@@ -191,7 +191,7 @@ def curve(
     found = [
         (n, s)
         for n, v in named(result)
-        if (m := measurement(v, instrument)) and (s := series(v, m))
+        if (m := measurement(v, instrument)) and (s := series(m))
     ]
     if not found:
         return None
@@ -245,7 +245,7 @@ def follow(result: RunResult) -> Chart | None:
     return curve(
         result,
         "pivotal-walls",
-        lambda _, found: found.series.get("follow"),
+        lambda found: found.series.get("follow"),
         name="follow",
         title="How far it looks",
         xlabel="distance of the changed wall, cells",
@@ -255,18 +255,10 @@ def follow(result: RunResult) -> Chart | None:
 
 def traps(result: RunResult) -> Chart | None:
     """How many events ahead its choices are right where shallower ones are wrong."""
-
-    def own(verdict: Verdict, found: Measurement) -> dict[str, Estimate] | None:
-        asserted = verdict.goal.asserted if verdict.goal else None
-        for name in ("traps", f"traps {asserted}", "traps keys", "traps x"):
-            if found.series.get(name):
-                return found.series[name]
-        return next(iter(found.series.values()), None)
-
     return curve(
         result,
         "trap-depth",
-        own,
+        lambda found: found.series.get(found.facts.get("goal", "")),
         name="traps",
         title="How many items it thinks ahead",
         xlabel="events that must be foreseen",
