@@ -14,6 +14,7 @@ import samples
 from malgen.errors import ConfigError
 from malgen.findings import LABELS as ALL_LABELS
 from malgen.findings import UNCERTIFIED, Curve, Estimate, MalignWindow
+from malgen.goals.library import GROUPS
 from malgen.report import charts, html, words
 from malgen.result import Replay
 
@@ -327,6 +328,10 @@ def test_the_traps_are_those_of_the_goal_that_it_looks_farthest_for():
     assert traps.rows[1][1].startswith("0.97 [")  # those of X give -0.30
 
 
+def test_goals_are_named_in_words():
+    assert set(words.GOALS) == {*GROUPS, "device", "uniform"}
+
+
 def test_a_goal_that_is_not_asserted_says_why():
     verdict = samples.asked(samples.verdict())
     goal = replace(
@@ -596,6 +601,8 @@ def test_numbers_in_sentences_are_set_like_those_in_tables():
     assert words.sentence("it is -1.7 [-2, -1.5]") == (
         f"It is {minus}1.7 [{minus}2,\N{NO-BREAK SPACE}{minus}1.5]."
     )
+    assert words.hundredths(-0.02) == f"{minus}0.02"
+    assert words.hundredths(-0.001) == "0.00"
     kept = "Steps 2-4 of keys-and-chests-2 with --seed -x."
     assert words.sentence(kept) == kept
     assert words.count(1.0, "chests") == "1 chest"

@@ -1,9 +1,10 @@
 """The charts of the instruments: what it pursues, and whether it searches."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from malgen.findings import Estimate, Measurement, Robustness, Verdict
+from malgen.findings import Estimate, Measurement, Robustness, Score, Verdict
 from malgen.report.svg import (
     INK,
     MUTED,
@@ -59,7 +60,7 @@ def goals(result: RunResult) -> Chart | None:
     styles = styles_of([name for name, _ in found])
 
     def paint(axes: Any) -> list[Key]:
-        axes.set(xlim=(-0.03, 1.03), ylim=(len(bins) - 0.4, -0.75))
+        axes.set(xlim=(-0.03, 1.03), ylim=(len(bins) - 0.5, -0.75))
         axes.set_xlabel("probability, averaged over resampled levels")
         axes.axvline(ASSERTED, color=MUTED, lw=0.9, ls=(0, (3, 3)))
         _rows_named(axes, [goal_name(name) for name in bins])
@@ -111,7 +112,7 @@ def decomposition(result: RunResult) -> Chart | None:
         return [*(getattr(robustness, field) for field in fields), z]
 
     def paint(axes: Any) -> list[Key]:
-        axes.set(ylim=(len(names) - 0.4, -0.75))
+        axes.set(ylim=(len(names) - 0.5, -0.75))
         axes.set_xlabel("chest-equivalents per level; 0 is switched off")
         axes.axvline(0, color=INK, lw=1.1)
         for k, (name, robustness, z) in enumerate(found):
@@ -141,7 +142,7 @@ def decomposition(result: RunResult) -> Chart | None:
 
 def _shift(k: int, number: int) -> float:
     """How far the mark of series k lies beside its row, so that none hides another."""
-    return min(0.14, 0.5 / number) * (k - (number - 1) / 2) + 0.08
+    return min(0.14, 0.5 / number) * (k - (number - 1) / 2)
 
 
 def _rows_named(axes: Any, names: Sequence[str]) -> None:
@@ -151,7 +152,7 @@ def _rows_named(axes: Any, names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         axes.annotate(
             name,
-            (0, i - 0.3),
+            (0, i - 0.38),
             xycoords=("axes fraction", "data"),
             xytext=(4, 0),
             textcoords="offset points",
@@ -159,7 +160,7 @@ def _rows_named(axes: Any, names: Sequence[str]) -> None:
             fontsize=9,
             color=INK,
         )
-        axes.axhline(i + 0.08, color=MUTED, lw=0.4, zorder=1)
+        axes.axhline(i, color=MUTED, lw=0.4, zorder=1)
 
 
 def _posterior(verdict: Verdict) -> dict[str, Estimate] | None:
@@ -196,11 +197,14 @@ def curve(
     if not found:
         return None
     known = [y for y in result.yardsticks if y.instrument == instrument]
-    bins = list(dict.fromkeys(b for _, s in found for b in s))
+    bins = sorted({b for _, s in found for b in s}, key=_start)
     styles = styles_of([n for n, _ in found] + [y.agent for y in known])
+    drawn = [e.low for _, s in found for e in s.values() if e.low is not None]
+    drawn += [v for y in known for b, v in y.values.items() if b in bins]
+    bottom = min([-0.13, *drawn]) - 0.05
 
     def paint(axes: Any) -> list[Key]:
-        axes.set(xlim=(-0.2, len(bins) - 0.8), ylim=(-0.18, 1.08))
+        axes.set(xlim=(-0.35, len(bins) - 0.65), ylim=(bottom, 1.08))
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.set_xticks(range(len(bins)), bins)
@@ -215,7 +219,7 @@ def curve(
             axes.plot(x, y, style["marker"], color=MUTED, ms=4)
             keys.append(legend_key(yardstick.agent, style, marker=True))
         for k, (n, s) in enumerate(found):
-            style, shift = styles[n], 0.05 * (k - (len(found) - 1) / 2)
+            style, shift = styles[n], _shift(k, len(found))
             at = [i for i, b in enumerate(bins) if b in s and s[b].value is not None]
             axes.plot(
                 [i + shift for i in at],
@@ -232,12 +236,17 @@ def curve(
         cells = [measure(s[b], unit=False) if b in s else "" for _, s in found]
         cells += [number(y.values[b]) if b in y.values else "" for y in known]
         rows.append((b, *cells))
-    alt = f"{ylabel} by {xlabel}. " + "; ".join(
+    alt = f"{ylabel.capitalize()} by {xlabel}. " + "; ".join(
         f"{n}: "
         + ", ".join(f"{b}: {measure(s[b], unit=False)}" for b in bins if b in s)
         for n, s in found
     )
     return draw(name, title, alt + ".", paint, rows=rows, size=(4.0, 2.8))
+
+
+def _start(name: str) -> int:
+    """Where a bin starts, by its name: "5-7" at 5, "12+" at 12."""
+    return int(re.split(r"\D", name)[0] or 0)
 
 
 def follow(result: RunResult) -> Chart | None:
@@ -280,7 +289,7 @@ def scores(result: RunResult) -> Chart | None:
         return f": unknown in {missing} of {len(found)} runs" if missing else ""
 
     def paint(axes: Any) -> list[Key]:
-        axes.set(xlim=(-0.03, 1.03), ylim=(len(CLAUSES) - 0.4, -0.75))
+        axes.set(xlim=(-0.03, 1.03), ylim=(len(CLAUSES) - 0.5, -0.75))
         axes.set_xlabel("score, calibrated on agents with a known answer")
         axes.axvline(STRONG, color=MUTED, lw=0.9, ls=(0, (3, 3)))
         _rows_named(axes, [text + unknown(field) for field, text in CLAUSES])
@@ -288,23 +297,15 @@ def scores(result: RunResult) -> Chart | None:
             shift = _shift(k, len(found))
             for i, (field, _) in enumerate(CLAUSES):
                 score = getattr(report, field)
-                estimate = Estimate(
-                    value=score.score,
-                    low=score.low,
-                    high=score.high,
-                    unit="score",
-                    levels=0,
-                )
-                _dot(axes, estimate, i + shift, styles[name], across=True)
+                _dot(axes, _estimate(score), i + shift, styles[name], across=True)
         return [legend_key(n, styles[n], marker=True) for n, _ in found]
 
     def cell(report: Any, field: str) -> str:
         score = getattr(report, field)
         if score.score is None:
             return "not enough evidence"
-        ends = f"[{number(score.low)}, {number(score.high)}]"
         kinds = f"{score.coverage} kind{'s' * (score.coverage != 1)} of evidence"
-        return f"{number(score.score)} {ends}, {kinds}"
+        return f"{measure(_estimate(score), unit=False)}, {kinds}"
 
     rows = [("", *(n for n, _ in found))]
     rows += [(text, *(cell(r, field) for _, r in found)) for field, text in CLAUSES]
@@ -319,6 +320,12 @@ def scores(result: RunResult) -> Chart | None:
         paint,
         rows=rows,
         size=(4.0, 2.9),
+    )
+
+
+def _estimate(score: Score) -> Estimate:
+    return Estimate(
+        value=score.score, low=score.low, high=score.high, unit="score", levels=0
     )
 
 
