@@ -33,6 +33,12 @@ STRONG = 0.8
 ASSERTED = 0.9
 """Posterior from which a goal may be asserted."""
 
+LEFT = 0.2
+"""Room left of charts that have the names of their rows inside, inches."""
+
+LIMIT = {"color": MUTED, "dash": (0, (3, 3))}
+"""The line of a limit."""
+
 
 def measurement(verdict: Verdict, instrument: str) -> Measurement | None:
     """What an instrument found, or None if it was not run or does not apply."""
@@ -62,14 +68,15 @@ def goals(result: RunResult) -> Chart | None:
     def paint(axes: Any) -> list[Key]:
         axes.set(xlim=(-0.03, 1.03), ylim=(len(bins) - 0.5, -0.75))
         axes.set_xlabel("probability, averaged over resampled levels")
-        axes.axvline(ASSERTED, color=MUTED, lw=0.9, ls=(0, (3, 3)))
+        axes.axvline(ASSERTED, color=MUTED, lw=0.9, ls=LIMIT["dash"])
         _rows_named(axes, [goal_name(name) for name in bins])
         for k, (name, series) in enumerate(found):
             shift = _shift(k, len(found))
             for i, goal in enumerate(bins):
                 if goal in series:
                     _dot(axes, series[goal], i + shift, styles[name], across=True)
-        return [legend_key(name, styles[name], marker=True) for name, _ in found]
+        keys = [legend_key(name, styles[name], marker=True) for name, _ in found]
+        return [*keys, legend_key("enough to assert it", LIMIT)]
 
     rows = [("", *(name for name, _ in found))]
     for goal in bins:
@@ -83,9 +90,8 @@ def goals(result: RunResult) -> Chart | None:
         for name, s in found
     )
     height = 0.75 + 0.55 * max(3, len(bins))
-    return draw(
-        "goals", "What it pursues", alt + ".", paint, rows=rows, size=(4.0, height)
-    )
+    title, size = "Which goal its steps speak for", (4.0, height)
+    return draw("goals", title, alt + ".", paint, rows=rows, size=size, left=LEFT)
 
 
 PARTS = (
@@ -137,7 +143,10 @@ def decomposition(result: RunResult) -> Chart | None:
         for name, r, z in found
     )
     title = "Is it the goal, or the mistakes?"
-    return draw("decomposition", title, alt + ".", paint, rows=rows, size=(4.0, 2.9))
+    size = (4.0, 2.9)
+    return draw(
+        "decomposition", title, alt + ".", paint, rows=rows, size=size, left=LEFT
+    )
 
 
 def _shift(k: int, number: int) -> float:
@@ -208,7 +217,8 @@ def curve(
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.set_xticks(range(len(bins)), bins)
-        axes.axhline(0.5, color=MUTED, lw=0.9, ls=(0, (3, 3)))
+        axes.locator_params(axis="y", steps=[1, 2, 5, 10])  # one decimal has room
+        axes.axhline(0.5, color=MUTED, lw=0.9, ls=LIMIT["dash"])
         axes.axhline(0, color=INK, lw=0.8)
         keys = []
         for yardstick in known:
@@ -229,6 +239,7 @@ def curve(
             )
             for i in at:
                 _dot(axes, s[bins[i]], i + shift, style)
+        keys.append(legend_key("its depth is read here", LIMIT))
         return [legend_key(n, styles[n], marker=True) for n, _ in found] + keys
 
     rows = [("", *(n for n, _ in found), *(y.agent for y in known))]
@@ -291,14 +302,15 @@ def scores(result: RunResult) -> Chart | None:
     def paint(axes: Any) -> list[Key]:
         axes.set(xlim=(-0.03, 1.03), ylim=(len(CLAUSES) - 0.5, -0.75))
         axes.set_xlabel("score, calibrated on agents with a known answer")
-        axes.axvline(STRONG, color=MUTED, lw=0.9, ls=(0, (3, 3)))
+        axes.axvline(STRONG, color=MUTED, lw=0.9, ls=LIMIT["dash"])
         _rows_named(axes, [text + unknown(field) for field, text in CLAUSES])
         for k, (name, report) in enumerate(found):
             shift = _shift(k, len(found))
             for i, (field, _) in enumerate(CLAUSES):
                 score = getattr(report, field)
                 _dot(axes, _estimate(score), i + shift, styles[name], across=True)
-        return [legend_key(n, styles[n], marker=True) for n, _ in found]
+        keys = [legend_key(n, styles[n], marker=True) for n, _ in found]
+        return [*keys, legend_key("counts as met", LIMIT)]
 
     def cell(report: Any, field: str) -> str:
         score = getattr(report, field)
@@ -320,6 +332,7 @@ def scores(result: RunResult) -> Chart | None:
         paint,
         rows=rows,
         size=(4.0, 2.9),
+        left=LEFT,
     )
 
 
