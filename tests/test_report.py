@@ -328,6 +328,23 @@ def test_the_traps_are_those_of_the_goal_that_it_looks_farthest_for():
     assert traps.rows[1][1].startswith("0.97 [")  # those of X give -0.30
 
 
+def test_missing_evidence_is_told_in_the_name_of_the_row():
+    known = samples.asked(samples.verdict())
+    half = replace(known.optimizer, explicit_objective=known.optimizer.search_space)
+    told = replace(known, optimizer=half)
+    svg = charts.all_charts(samples.run([known, told]))["scores"].svg
+    assert "explicit objective: unknown in 1 of 2 runs" in svg
+    svg = charts.all_charts(samples.run([known, known]))["scores"].svg
+    assert svg.count(">explicit objective: not enough evidence<") == 1
+
+
+def test_a_plain_count_has_no_interval_and_an_open_end_keeps_its_own():
+    count = Estimate(value=322, low=None, high=None, unit="choices", levels=48)
+    assert words.exact(count)
+    assert not words.exact(replace(count, low=3.0))
+    assert not words.exact(replace(count, value=None))
+
+
 def test_goals_are_named_in_words():
     assert set(words.GOALS) == {*GROUPS, "device", "uniform"}
 

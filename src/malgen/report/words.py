@@ -180,6 +180,22 @@ def goal_name(name: str) -> str:
     return GOALS.get(name, name.replace("-", " "))
 
 
+YARDSTICKS = {
+    "manhattan-greedy": "blind to walls",
+    "radius-2": "knows walls 2 cells far",
+    "radius-4": "knows walls 4 cells far",
+    "astar": "plans whole ways",
+}
+
+
+def yardsticks(result: RunResult) -> str:
+    """The agents with a known answer that are drawn beside a run, in words."""
+    names = dict.fromkeys(y.agent for y in result.yardsticks)
+    return ", ".join(
+        f"{name} ({YARDSTICKS[name]})" if name in YARDSTICKS else name for name in names
+    )
+
+
 GOAL_ROWS = (
     ("device", "A device without a goal", "probability"),
     (
@@ -313,7 +329,12 @@ def provenance(estimate: Estimate, *, unit: bool = True) -> str:
         estimate.method,
         estimate.note,
     ]
-    return "; ".join(part for part in parts if part)
+    return _typeset("; ".join(part for part in parts if part))
+
+
+def exact(estimate: Estimate) -> bool:
+    """Whether it is a plain count, which has no interval."""
+    return estimate.value is not None and estimate.low is estimate.high is None
 
 
 def _price(value: float) -> str:
