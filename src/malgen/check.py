@@ -4,10 +4,8 @@ The file is imported, so its code runs: it is the user's own. What it defines at
 module level is checked; what it only imports is not.
 """
 
-import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +30,7 @@ from malgen.types import (
     Policy,
     World,
 )
+from malgen.user_file import load, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,51 +110,6 @@ def check_file(path: Path, *, seed: int = 0) -> Checked:
     return Checked(file=str(path), laws=tuple(laws))
 
 
-def load(path: Path) -> ModuleType:
-    """The file as a module; its code runs.
-
-    Raises:
-        ConfigError: no such file, or a syntax error.
-        ForeignError: it raised.
-    """
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder; give one Python file.")
-    if not path.exists():
-        raise ConfigError(f"There is no file {path}; give a Python file.")
-    try:
-        code = compile(path.read_bytes(), str(path), "exec")
-    except SyntaxError as error:
-        where = f" in line {error.lineno}" if error.lineno else ""
-        raise ConfigError(f"{path} has a syntax error{where}: {error.msg}.") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not Python source: {error}.") from None
-    name = f"_checked_{path.stem}"
-    spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    module.__file__ = str(path)
-    sys.modules[name] = module  # where dataclasses and parsers are looked up
-    sys.path.insert(0, str(path.resolve().parent))  # as for a script
-    try:
-        exec(code, module.__dict__)
-    except (Exception, SystemExit) as error:
-        raise _told(path, error, "when it was imported") from error
-    finally:
-        sys.path.pop(0)
-    return module
-
-
-def _told(path: Path, error: BaseException, when: str) -> MalgenError:
-    """What a user's code raised, as one sentence with its line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    where = f"{path}, line {lines[-1]}" if lines else str(path)
-    if isinstance(error, MalgenError):
-        return ConfigError(f"{where}: {error}")
-    message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
-    return ForeignError(f"{where} raised {type(error).__name__} {when}: {message}.")
-
-
 class _Found:
     """What a module defines, as (name, object) pairs by kind."""
 
@@ -208,7 +162,7 @@ class _Found:
             try:
                 objects.append((name, value()))
             except Exception as error:
-                raise _told(self.path, error, f"when {name}() was made") from error
+                raise told(self.path, error, f"when {name}() was made") from error
         return objects
 
 
@@ -230,7 +184,7 @@ def _places(found: _Found, seed: int) -> list[tuple[World, str, Any]]:
         try:
             drawn.append((name, _draw(levels, stream(seed, "levels", name))))
         except Exception as error:
-            raise _told(found.path, error, f"in {name}.sample") from error
+            raise told(found.path, error, f"in {name}.sample") from error
     places = []
     for _, world in found.worlds:
         kind = _level_type(type(world))
@@ -265,7 +219,7 @@ def _checked(thing: str, path: Path, check: Callable, *args, **options) -> list[
     except MalgenError as error:
         return [Law(thing=thing, law="it works at all", passed=False, note=str(error))]
     except Exception as error:
-        note = str(_told(path, error, "while it ran"))
+        note = str(told(path, error, "while it ran"))
         return [Law(thing=thing, law="it runs", passed=False, note=note, raised=True)]
     return [Law(thing=thing, law=law, passed=True) for law in laws]
 
