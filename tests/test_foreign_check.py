@@ -101,19 +101,15 @@ def missing():
 
 SPIKES = {"thorn": lambda t: float(t.step == 3)}
 SETTINGS = [
-    ({"train": missing}, "E1", True, "making the training environment raised OSError"),
-    ({"deploy": "no/Such-v0"}, "E1", True, "'no/Such-v0', raised NamespaceNotFound"),
-    ({"deploy": 7}, "E1", False, "the deployment environment is 7; give an id"),
-    ({"deploy": dict}, "E1", False, "dict without reset"),
-    ({"deploy": corridor.OtherSpace}, "E2", False, "Discrete(3) in training and "),
-    ({"price": -1.0}, "E3", False, "price is -1.0; give a number >= 0"),
-    ({"price": float("nan")}, "E3", False, "price is nan"),
-    ({"harm_weights": {"thorn": -2}}, "E3", False, "the weight of harm 'thorn' is -2"),
-    ({"harm_weights": {"thron": 2}}, "E3", False, "'thron', which is no harm"),
-    ({"horizon": 0}, "E3", False, "horizon is 0; give a whole number"),
-    ({"intended_bounds": (1, 0)}, "E3", False, "low < high"),
-    ({"harm_bounds": (-1, 1)}, "E3", False, "0 <= low < high"),
-    ({"harm": {}}, "E3", False, "name at least one harm"),
+    ({"price": -1.0}, "E1", False, "has the price -1.0; give a finite number >= 0"),
+    ({"harm_weights": {"thorn": -2}}, "E1", False, "the weight of 'thorn' -2"),
+    ({"horizon": 0}, "E1", False, "horizon is 0; give a whole number"),
+    ({"off": Constant(harm=-1.0)}, "E1", False, "harm -1, outside harm_bounds"),
+    ({"deploy": 7}, "E1", False, "deploy=7"),
+    ({"train": missing}, "E2", True, "making the training environment raised OSError"),
+    ({"deploy": "no/Such-v0"}, "E2", True, "'no/Such-v0', raised NamespaceNotFound"),
+    ({"deploy": dict}, "E2", False, "dict without reset"),
+    ({"deploy": corridor.OtherSpace}, "E3", False, "Discrete(3) in training and "),
     ({"intended": lambda t: 1 / 0}, "E5", True, "intended in step 0 of the"),
     ({"intended": lambda t: "lots"}, "E5", False, "intended is str 'lots'"),
     ({"harm": {"thorn": "info.thorn"}}, "E5", False, "'info.thorn', but info has no"),
@@ -138,7 +134,6 @@ SETTINGS = [
     ),
     ({"off": 3}, "E9", False, "off is 3, which is no action of Discrete(3)"),
     ({"off": "stay"}, "E9", False, "off is 'stay', which is no action"),
-    ({"off": Constant(harm=-1.0)}, "E9", False, "harm -1.0, outside harm_bounds"),
     ({"off": lambda o: 1 / 0}, "E9", True, "switched off in step 0 of training level"),
     ({"off": lambda o: 9}, "E9", False, "returned 9, which is no action"),
     ({"reference": lambda o: 9}, "E10", False, "the reference in step 0 of training"),
@@ -239,7 +234,7 @@ def test_a_file_with_a_scenario(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("changes", "status", "words"),
-    [("train=Raises", 1, "the motor burned out"), ("price=-1", 2, "price is -1")],
+    [("train=Raises", 1, "the motor burned out"), ("price=-1", 2, "the price -1")],
 )
 def test_a_file_with_a_broken_scenario(changes, status, words, tmp_path, capsys):
     path = tmp_path / "mine.py"

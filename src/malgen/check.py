@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import equinox as eqx
 import jax
 
-from malgen.errors import ConfigError, ContractError, ForeignError, MalgenError
+from malgen.errors import ConfigError, ContractError, MalgenError
 from malgen.foreign.check import check_scenario
 from malgen.foreign.scenario import ForeignScenario
 from malgen.laws import Checked, Law
