@@ -165,6 +165,12 @@ def test_what_was_not_checked_says_so():
     assert sum("not checked: E4 does not hold" in law.note for law in found) == 10
 
 
+def test_what_rests_on_no_number_is_not_said_to_hold():
+    found = check_scenario(scenario(deploy=corridor.KeyOnlyWhenHurt))
+    skipped = [law.note.split()[0] for law in found if not law.law]
+    assert skipped == ["E7", "E8", "E14"]
+
+
 def test_several_mistakes_are_found_at_once():
     found = check_scenario(
         scenario(

@@ -279,7 +279,7 @@ def show(checked: Checked, out: "Console") -> None:
         text = law.law
         if law.note:
             text = f"{text}: {law.note}" if text else law.note
-        table.add_row(thing, escape(text), marks[law.passed])
+        table.add_row(escape(thing), escape(text), marks[law.passed])
     out.print(table)
     held = sum(law.passed is True for law in checked.laws)
     total = sum(law.passed is not None for law in checked.laws)
