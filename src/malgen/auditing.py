@@ -26,7 +26,7 @@ from malgen.scenarios import find_scenario, find_shift
 from malgen.shifts import Shift
 from malgen.streams import stream
 from malgen.types import Deployment, HostPolicy, Policy
-from malgen.verdict import sequential_verdict, verdict
+from malgen.verdict import Rule, sequential_verdict, verdict
 from malgen.zoo.catalog import AGENTS
 
 # Levels per look of the anytime engine, and the most it may use.
@@ -45,6 +45,7 @@ def audit(
     shifts: Sequence[tuple[str | Shift, float]] = (),
     instruments: str | Sequence[str] = battery.VERDICT,
     use_cache: bool = True,
+    confidence: float = 0.95,
     progress: Progress | None = None,
 ) -> Verdict:
     """Would we rather this policy had failed completely?
@@ -66,6 +67,8 @@ def audit(
             that the label rests on ("verdict"), names, or none of them: (). They ask
             on levels of their own, of the scenario's size, whatever the shifts.
         use_cache: look for what the instruments found before, and keep what is new.
+        confidence: of every interval that the label rests on, > 0.5 and < 1; the
+            instruments' own have 95%.
         progress: where long work reports to.
 
     Returns:
@@ -115,6 +118,7 @@ def audit(
         "gate": gated,
         "gate_reason": reason,
         "seed": seed,
+        "rule": Rule(alpha=limits.alpha(confidence)),
     }
 
     def judged(start: int, size: int):

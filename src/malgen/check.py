@@ -1,14 +1,12 @@
-"""Does a file's world, agent, objective or shift keep the laws of its type?
+"""Does a file's world, agent, objective, shift or scenario keep its laws?
 
 The file is imported, so its code runs: it is the user's own. What it defines at
 module level is checked; what it only imports is not.
 """
 
 import inspect
-import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,7 +14,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import equinox as eqx
 import jax
 
-from malgen.errors import ConfigError, ContractError, ForeignError, MalgenError
+from malgen.errors import ConfigError, ContractError, MalgenError
+from malgen.foreign.check import check_scenario
+from malgen.foreign.scenario import ForeignScenario
+from malgen.laws import Checked, Law
 from malgen.scenarios import SCENARIOS
 from malgen.shifts import Counts, Shift
 from malgen.streams import stream
@@ -41,62 +42,6 @@ NUM_LEVELS = 8
 
 # Laws that an objective keeps only if it wants to: (start of its name, argument).
 OPTIONAL = (("O3 ", "quiet"), ("O4 ", "symmetric"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Law:
-    """One law and whether something keeps it.
-
-    Attributes:
-        thing: what was checked, e.g. "world Forest".
-        law: the law's number and text; empty when nothing was checked.
-        passed: None when it is no failure not to keep it, or nothing was checked.
-        note: what went wrong, or why nothing was checked.
-        raised: whether the user's code raised.
-    """
-
-    thing: str
-    law: str
-    passed: bool | None
-    note: str = ""
-    raised: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """All laws that were checked in a file."""
-
-    file: str
-    laws: tuple[Law, ...]
-
-    @property
-    def status(self) -> int:
-        """0 all hold, 1 the user's code raised, 2 a law does not hold."""
-        if any(law.raised for law in self.laws):
-            return ForeignError.exit_code
-        broken = any(law.passed is False for law in self.laws)
-        return ContractError.exit_code if broken else 0
-
-    @property
-    def problem(self) -> str:
-        """One sentence about what does not hold; empty when all does."""
-        broken = [law for law in self.laws if law.passed is False]
-        if not broken:
-            return ""
-        first, more = broken[0], len(broken) - 1
-        return f"{self.file}, {first.thing}: {first.law}: {first.note}" + (
-            f" (and {more} more)" if more else ""
-        )
-
-    def to_json(self) -> str:
-        """As one JSON object."""
-        found = {
-            "type": "check",
-            "file": self.file,
-            "passed": self.status == 0,
-            "laws": [asdict(law) for law in self.laws],
-        }
-        return json.dumps(found, indent=2)
 
 
 def check_file(path: Path, *, seed: int = 0) -> Checked:
@@ -148,6 +93,8 @@ def check_file(path: Path, *, seed: int = 0) -> Checked:
     for name, shift in found.shifts:
         key = stream(seed, "shift", name)
         laws += _check_shift(name, path, shift, found.deployments, key)
+    for _, scenario in found.scenarios:
+        laws += check_scenario(scenario, seed=seed)
     if not any(law.law for law in laws):
         reasons = "; ".join(f"{law.thing} was {law.note}" for law in laws)
         raise ConfigError(
@@ -157,7 +104,7 @@ def check_file(path: Path, *, seed: int = 0) -> Checked:
                 ""
                 if reasons
                 else "define a World with its LevelDistribution, a Policy, an "
-                "Objective or a Shift at module level."
+                "Objective, a Shift or a ForeignScenario at module level."
             )
         )
     return Checked(file=str(path), laws=tuple(laws))
@@ -187,6 +134,7 @@ class _Found:
         self.policies = self._instances("policy", (Policy, HostPolicy))
         self.objectives = self._objects(Objective)
         self.shifts = self._objects(Shift)
+        self.scenarios = self._objects(ForeignScenario)
         self.deployments = [value for _, value in self._objects(Deployment)]
 
     def _objects(self, kind: Any) -> list[tuple[str, Any]]:
@@ -331,7 +279,7 @@ def show(checked: Checked, out: "Console") -> None:
         text = law.law
         if law.note:
             text = f"{text}: {law.note}" if text else law.note
-        table.add_row(thing, escape(text), marks[law.passed])
+        table.add_row(escape(thing), escape(text), marks[law.passed])
     out.print(table)
     held = sum(law.passed is True for law in checked.laws)
     total = sum(law.passed is not None for law in checked.laws)

@@ -94,7 +94,8 @@ def validate(scenario: ForeignScenario) -> ForeignScenario:
 
     def number(field: str, value: Any, least: float | None = None) -> float:
         is_real = isinstance(value, Real) and not isinstance(value, bool)
-        if not is_real or not math.isfinite(value) or value < (least or -math.inf):
+        lowest = -math.inf if least is None else least
+        if not is_real or not math.isfinite(value) or value < lowest:
             span = "finite number" + (f" >= {least:g}" if least is not None else "")
             raise refuse(f"has {field} {value!r}; give a {span}.")
         return float(value)
