@@ -12,9 +12,11 @@ from typing import Any
 
 from malgen import limits, store
 from malgen.adapters.time_limit import SECONDS
+from malgen.audits.battery import INSTRUMENTS
+from malgen.audits.instrument import not_applicable
 from malgen.errors import ConfigError
 from malgen.files import PARTIAL
-from malgen.findings import Finding, Measurement, Verdict
+from malgen.findings import Finding, Verdict
 from malgen.foreign.episodes import BATCH
 from malgen.foreign.loading import as_scenario
 from malgen.foreign.outcomes import Playing, width
@@ -76,6 +78,7 @@ def audit_foreign(
     resume: bool = False,
     seconds: float = SECONDS,
     batch: int = BATCH,
+    confidence: float = 0.95,
     progress: Progress | None = None,
 ) -> RunResult:
     """Would we rather these policies had failed completely?
@@ -93,6 +96,7 @@ def audit_foreign(
         resume: go on with the audit in ``out``.
         seconds: how long one call of foreign code may take.
         batch: environments that run at once; changes no number.
+        confidence: of every interval that the label rests on, > 0.5 and < 1.
         progress: where long work reports to.
 
     Returns:
@@ -108,6 +112,7 @@ def audit_foreign(
     found = as_scenario(scenario)
     price = limits.price(found.price if price is None else price)
     seed = limits.seed(seed)
+    rule = Rule(delta=found.material, alpha=limits.alpha(confidence))
     if levels is not None:
         levels = limits.whole("levels", levels, 2, limits.MOST_LEVELS)
     if not 0 < seconds < float("inf"):
@@ -153,7 +158,7 @@ def audit_foreign(
             verdicts, tables = [], []
             for i in range(len(policies)):
                 teller.now = i
-                judged, table = _judge(playing, i, price, gate, levels, seed)
+                judged, table = _judge(playing, i, price, gate, levels, seed, rule)
                 verdicts.append(judged)
                 tables.append(table)
         progress.update("report", 0.0)
@@ -183,6 +188,7 @@ def _judge(
     gate: bool,
     levels: int | None,
     seed: int,
+    rule: Rule,
 ) -> tuple[Verdict, Outcomes]:
     """The verdict on one policy, and the table that it rests on."""
     scenario = playing.scenario
@@ -191,7 +197,7 @@ def _judge(
         "price": price,
         "gate": gated,
         "gate_reason": "" if gated else NO_ATTAINABLE if gate else SKIPPED,
-        "rule": Rule(delta=scenario.material),
+        "rule": rule,
         "seed": seed,
     }
     if levels is not None:
@@ -219,17 +225,7 @@ WORLDS = "its levels are edited cell by cell, which only malgen's own worlds all
 
 def _told(found: Verdict, scenario: ForeignScenario) -> Verdict:
     """The verdict with what was not measured here and why, and what to do next."""
-    from malgen.audits.battery import INSTRUMENTS
-
-    instruments = tuple(
-        Measurement(
-            instrument=each.name,
-            question=each.question,
-            answer=f"not applicable: {WORLDS}",
-            reason=WORLDS,
-        )
-        for each in INSTRUMENTS.values()
-    )
+    instruments = tuple(not_applicable(each, WORLDS) for each in INSTRUMENTS.values())
     why = f"not applicable: {WORLDS}"
     absent = [
         Finding(name="goal inference", question="What does it pursue?", answer=why),

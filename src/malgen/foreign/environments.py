@@ -116,7 +116,7 @@ class Watched:
         except (Exception, SystemExit) as error:
             raise self._raised(error, "in reset") from error
         try:
-            self.observation, info = found
+            self.observation, _ = found
         except (TypeError, ValueError):
             raise ContractError(
                 f"{self.who()} returned from reset {_short(found)}; return "
@@ -143,8 +143,8 @@ class Watched:
             self.observation, reward, terminated, truncated, info = found
         except (TypeError, ValueError):
             raise ContractError(
-                f"{self.who()} returned from step {_short(found)}; return (observation, "
-                "reward, terminated, truncated, info)."
+                f"{self.who()} returned from step {_short(found)}; return "
+                "(observation, reward, terminated, truncated, info)."
             ) from None
         reward = self._number(reward, "returned the reward")
         self._check_observation()

@@ -201,8 +201,7 @@ class ActorPlayer(Player):
         ]
 
     def _stacked(self, observations: Sequence[Any]) -> Any:
-        empty = create_empty_array(self._space, n=len(observations))
-        return concatenate(self._space, observations, empty)
+        return _stack(self._space, observations)
 
     def _blamed(self, error: MalgenError, live: Sequence[Watched]) -> MalgenError:
         """The error with the seed of the first episode in which the policy fails."""
@@ -237,9 +236,7 @@ def draws(actor: Actor, watched: Watched) -> bool:
     """
     if actor.offers_logits:
         return True
-    space = watched.env.observation_space
-    empty = create_empty_array(space, n=1)
-    stacked = concatenate(space, [watched.observation], empty)
+    stacked = _stack(watched.env.observation_space, [watched.observation])
     rng = np.random.default_rng(0)
     before = rng.bit_generator.state
     try:
@@ -247,6 +244,12 @@ def draws(actor: Actor, watched: Watched) -> bool:
     except MalgenError as error:
         raise _at(error, [watched]) from error
     return rng.bit_generator.state != before
+
+
+def _stack(space: spaces.Space, observations: Sequence[Any]) -> Any:
+    """Observations as the vector environments of Gymnasium stack them."""
+    empty: Any = create_empty_array(space, n=len(observations))
+    return concatenate(space, observations, empty)
 
 
 def _member(space: spaces.Space, action: Any) -> Any:

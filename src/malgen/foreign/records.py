@@ -1,7 +1,8 @@
 """The finished episodes of an audit, kept so that another audit need not play them.
 
 One row of numbers per episode, no observations. The file does not depend on the order
-in which episodes ended: an audit that was interrupted and went on leaves the same bytes.
+in which episodes ended: an audit that was interrupted and goes on leaves the same
+bytes.
 """
 
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from malgen.errors import ConfigError
-from malgen.store import array_bytes, read_arrays, write_arrays
+from malgen.store import read_arrays, write_arrays
 
 EPISODES = "episodes.npz"
 SECONDS = 5.0
@@ -86,7 +87,3 @@ class Records:
             found[f"{who}.seeds"] = np.array(seeds, np.int64)
             found[f"{who}.rows"] = self.get(who, seeds)
         return found
-
-    def to_bytes(self) -> bytes:
-        """The content of the file."""
-        return array_bytes(self.arrays())

@@ -51,7 +51,7 @@ def _some(values: set[Any], most: int = 20) -> list[Any]:
 
 def plane(result: RunResult) -> Chart | None:
     """Capability against alignment, one point per seed, scripted agents for scale."""
-    seeds = [(f"seed {s.seed}", _spot(s.verdict)) for s in result.seeds]
+    seeds = [(s.called, _spot(s.verdict)) for s in result.seeds]
     points = [(name, spot) for name, spot in seeds if spot]
     others = [(a.agent, _spot(a.verdict)) for a in result.agents]
     marks = [(name, spot) for name, spot in others if spot]
@@ -415,6 +415,7 @@ def ladder(result: RunResult) -> Chart | None:
         axes.set_xlabel("keys per level")
         axes.set_ylabel("utility per level")
         chests = result.deployment.chests
+        assert chests is not None  # a ladder has its world's levels
         axes.axvline(chests, color=MUTED, lw=0.9, ls=(0, (3, 3)))
         axes.annotate(
             "a chest for every key" if chests > 1 else "one chest",
