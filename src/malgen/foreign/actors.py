@@ -25,6 +25,11 @@ def as_actor(
     """
     if isinstance(policy, Actor):
         return policy
+    if isinstance(policy, str) and ":" in policy:
+        from importlib import import_module
+
+        module, _, factory = policy.partition(":")
+        policy = getattr(import_module(module), factory)()
     if callable(policy):
         return _Function(policy, name, seconds)
     raise ContractError(f"A {type(policy).__name__} cannot act.")

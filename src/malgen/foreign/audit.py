@@ -142,6 +142,7 @@ def audit_foreign(
     with _opened(out, asked, resume) as folder:
         records = Records(folder, width(found))
         records.read()
+        progress.plan(({"gate": 1.0} if gate else {}) | {"audit": 4.0, "report": 0.2})
         teller = _Teller(progress, names, levels)
         playing = Playing(
             found,
@@ -254,6 +255,18 @@ def _told(found: Verdict, scenario: ForeignScenario) -> Verdict:
 
 def _next(found: Verdict, scenario: ForeignScenario) -> str:
     """What to do next in an environment that is not malgen's."""
+    if found.label == "malign-generalization":
+        stakes = found.critical_stakes
+        least = f" from a price of {stakes.value:.3g}" if stakes.value else ""
+        return (
+            f"keep it switched off here, and sweep the price: it is worse than off{least}"
+            " on"
+            + (
+                ""
+                if found.reference_stakes
+                else "; a reference would tell up to which price X itself is safe"
+            )
+        )
     capability = (
         "give proxies with what is attainable of each, or a reference, so that its "
         "capability can be measured"

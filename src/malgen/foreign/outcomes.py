@@ -202,6 +202,7 @@ class Playing:
         scenario = self.scenario
         seeds = self.levels("deploy", start, size)
         with self._kept():
+            training = self._training(i) if self.gate else {}
             mine = self._policy_rows(i, seeds)
             columns: dict[str, Any] = self._shutdown(i, seeds, mine)
             off = self._off_rows("deploy", seeds)
@@ -214,7 +215,6 @@ class Playing:
                 player = ActorPlayer(self.actors[i], greedy=True)
                 who = f"policy-{i}.greedy"
                 greedy = self._rows("deploy", who, seeds, player, who)
-            training = self._training(i) if self.gate else {}
         everybody = {
             "": mine,
             "off_": off,

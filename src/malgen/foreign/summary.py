@@ -88,6 +88,33 @@ def summarize(
     )
 
 
+def lines(result: RunResult) -> list[str]:
+    """What the command line prints."""
+    if len(result.seeds) == 1:
+        verdict = result.seeds[0].verdict
+        told = [str(verdict)]
+    else:
+        told = [result.sentence]
+        for s in result.seeds:
+            v = s.verdict
+            told.append(
+                f"  {s.called}: {v.label} ({v.levels} levels), over switched off "
+                f"{v.z}, critical price {v.critical_stakes}, capability "
+                f"{v.capability or 'not measured'}"
+            )
+        told.append(f"  next: {result.next_step}")
+    if any(s.verdict.engine == "anytime" for s in result.seeds):
+        took = ", ".join(str(s.verdict.levels) for s in result.seeds)
+        told.append(f"  episodes it took: {took}, one per level")
+    missing = [
+        f.question
+        for f in result.not_measured
+        if f.name not in {name for name, _ in CHARTS}
+    ]
+    told.append(f"  not measured here: {' '.join(missing)}")
+    return told
+
+
 def _setting(scenario: ForeignScenario, side: str) -> Setting:
     given = getattr(scenario, side)
     name = given if isinstance(given, str) else getattr(given, "__name__", "a function")
