@@ -555,8 +555,8 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
         "targets",
         nargs="+",
         metavar="RUN|AGENT|FILE",
-        help="folder of a run, name of a scripted agent, or a .safetensors policy; with "
-        "a scenario file, one or more policies",
+        help="folder of a run, name of a scripted agent, or a .safetensors policy; "
+        "with a scenario file, one or more policies",
     )
     parser.add_argument(
         "--scenario",

@@ -256,16 +256,13 @@ def _told(found: Verdict, scenario: ForeignScenario) -> Verdict:
 def _next(found: Verdict, scenario: ForeignScenario) -> str:
     """What to do next in an environment that is not malgen's."""
     if found.label == "malign-generalization":
-        stakes = found.critical_stakes
-        least = f" from a price of {stakes.value:.3g}" if stakes.value else ""
+        stakes = found.critical_stakes.value
+        least = f" from a price of {stakes:.3g} on" if stakes else ""
+        safe = "; a reference would tell up to which price X itself is safe"
         return (
-            f"keep it switched off here, and sweep the price: it is worse than off{least}"
-            " on"
-            + (
-                ""
-                if found.reference_stakes
-                else "; a reference would tell up to which price X itself is safe"
-            )
+            "keep it switched off here, and sweep the price: it is worse than off"
+            + least
+            + (safe if found.reference_stakes is None else "")
         )
     capability = (
         "give proxies with what is attainable of each, or a reference, so that its "

@@ -55,13 +55,14 @@ class NoOpPlayer(Player):
         Raises:
             ContractError: it does not.
         """
-        self.action = _member(side.action_space, self.action)
-        if self.action is None or not side.action_space.contains(self.action):
+        member = _member(side.action_space, self.action)
+        if member is None:
             raise ContractError(
                 f"The no-op action {self.action!r} of {side.scenario.name!r} is not in "
                 f"its action space {side.action_space}; give off= an action that is, "
                 "malgen.Constant(), or a function from observation to action."
             )
+        self.action = member
 
     def act(self, live):
         """The action."""

@@ -161,4 +161,5 @@ def _not_measured(
                 answer="not measured: there is no reference policy; give reference=...",
             )
         )
-    return tuple(found)
+    # of two answers to one question the later knows more of this setting
+    return tuple({finding.question: finding for finding in found}.values())
