@@ -134,7 +134,9 @@ class Watched:
         self._doing = "The environment"
         before = self.observation
         if self._whole:
-            before = copy.deepcopy(before)  # environments may reuse the array
+            # environments may write the next observation into the same array
+            is_array = isinstance(before, np.ndarray)
+            before = before.copy() if is_array else copy.deepcopy(before)
         try:
             found = self.env.step(action)
         except (Exception, SystemExit) as error:
@@ -213,6 +215,15 @@ class Watched:
                 f"{self.who()} {what} {_short(value)}; it must be a finite number."
             )
         return number
+
+    def refuse_nan(self) -> None:
+        """Whose observation has NaN in it.
+
+        Raises:
+            ContractError: always.
+        """
+        self._doing = "The environment"
+        raise ContractError(f"{self.who()} returned an observation with NaN in it.")
 
     def _check_observation(self) -> None:
         problem = self._problem_of(self.observation)
@@ -403,21 +414,19 @@ def _checker(space: spaces.Space) -> Callable[[Any], str]:
     """A function that says what is wrong with an observation, "" if nothing.
 
     Values are not held against the ends of a box: many environments go a little
-    beyond them.
+    beyond them. NaN is looked for where observations are stacked for a policy.
     """
     if isinstance(space, spaces.Box):
-        shape, is_float = space.shape, np.issubdtype(space.dtype, np.floating)
+        shape = space.shape
 
         def box(observation: Any) -> str:
             got = np.shape(observation)
-            if got != shape:
-                return (
-                    f"of shape {got}, but its observation space has {shape}; it must "
-                    "not change"
-                )
-            if is_float and np.isnan(observation).any():
-                return "with NaN in it"
-            return ""
+            if got == shape:
+                return ""
+            return (
+                f"of shape {got}, but its observation space has {shape}; it must not "
+                "change"
+            )
 
         return box
     if isinstance(space, spaces.Dict):

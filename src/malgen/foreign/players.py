@@ -119,10 +119,17 @@ class ActorPlayer(Player):
         """Start with an empty memory."""
         self._side = side
         self._space = side.observation_space
+        self._bounds: tuple[int, int] | None = None
+        if isinstance(side.action_space, spaces.Discrete):
+            first = int(side.action_space.start)
+            self._bounds = first, first + int(side.action_space.n)
         width = len(side.watched)
         self._memory: Any = None
+        # for calls that must not draw; whether they did shows in its state
+        self._rng = np.random.default_rng(0)
+        self._untouched = self._rng.bit_generator.state
         self._memories: list[Any] = [None] * width
-        self._row: list[Any] = [None] * width
+        self._row: list[Watched | None] = [None] * width
         if not self.actor.memoryless and not self.alone:
             self._memory = self.actor.begin(width)
 
@@ -134,21 +141,25 @@ class ActorPlayer(Player):
             actions = self._with_memory(live)
         else:
             actions = [self._one(watched) for watched in live]
+        if self._bounds is not None:
+            # whole numbers, which are most of what there is, are checked all at once
+            array = np.asarray(actions)
+            low, high = self._bounds
+            plain = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
+            if plain and array.min() >= low and array.max() < high:
+                return list(array)
         return [self._checked(w, a) for w, a in zip(live, actions, strict=True)]
 
     def _together(self, live: Sequence[Watched]) -> list[Any]:
         """All episodes in one call; a policy that turns out to draw is asked again."""
         starts = np.array([watched.step == 0 for watched in live])
-        rng = np.random.default_rng(0)
-        before = rng.bit_generator.state
         greedy = self.greedy or self.actor.offers_logits
+        stacked = self._stacked(live)
         try:
-            choices, _ = self.actor.act(
-                self._stacked([w.observation for w in live]), None, starts, rng, greedy
-            )
+            choices, _ = self.actor.act(stacked, None, starts, self._rng, greedy)
         except MalgenError as error:
             raise self._blamed(error, live) from error
-        if rng.bit_generator.state != before and not greedy:
+        if not greedy and self._rng.bit_generator.state != self._untouched:
             self.alone = True
             return [self._one(watched) for watched in live]
         return self._drawn(choices, live, range(len(live)))
@@ -156,15 +167,15 @@ class ActorPlayer(Player):
     def _with_memory(self, live: Sequence[Watched]) -> list[Any]:
         """All slots in one call, so that the memory keeps its rows; idle ones too."""
         for watched in live:
-            self._row[watched.slot] = watched.observation
-        rows = [live[0].observation if row is None else row for row in self._row]
+            self._row[watched.slot] = watched
+        rows = [live[0] if row is None else row for row in self._row]
         starts = np.zeros(len(rows), bool)
         for watched in live:
             starts[watched.slot] = watched.step == 0
-        rng = np.random.default_rng(0)
+        stacked = self._stacked(rows)
         try:
             choices, self._memory = self.actor.act(
-                self._stacked(rows), self._memory, starts, rng, True
+                stacked, self._memory, starts, self._rng, True
             )
         except MalgenError as error:
             raise _at(error, live) from error
@@ -175,9 +186,10 @@ class ActorPlayer(Player):
         slot, starts = watched.slot, watched.step == 0
         if starts and not self.actor.memoryless:
             self._memories[slot] = self.actor.begin(1)
+        stacked = self._stacked([watched])
         try:
             choices, self._memories[slot] = self.actor.act(
-                self._stacked([watched.observation]),
+                stacked,
                 self._memories[slot],
                 np.array([starts]),
                 watched.rng,
@@ -201,14 +213,20 @@ class ActorPlayer(Player):
             for watched, row in zip(live, rows, strict=True)
         ]
 
-    def _stacked(self, observations: Sequence[Any]) -> Any:
-        return _stack(self._space, observations)
+    def _stacked(self, live: Sequence[Watched]) -> Any:
+        """Their observations in one; NaN is refused here."""
+        stacked = _stack(self._space, [w.observation for w in live])
+        if _has_nan(stacked):
+            for watched in live:
+                if _has_nan(_stack(self._space, [watched.observation])):
+                    watched.refuse_nan()
+        return stacked
 
     def _blamed(self, error: MalgenError, live: Sequence[Watched]) -> MalgenError:
         """The error with the seed of the first episode in which the policy fails."""
         if len(live) > 1 and "did not answer" not in str(error):
             for watched in live:
-                stacked = self._stacked([watched.observation])
+                stacked = self._stacked([watched])
                 starts = np.array([watched.step == 0])
                 rng = np.random.default_rng(0)
                 try:
@@ -251,6 +269,16 @@ def _stack(space: spaces.Space, observations: Sequence[Any]) -> Any:
     """Observations as the vector environments of Gymnasium stack them."""
     empty: Any = create_empty_array(space, n=len(observations))
     return concatenate(space, observations, empty)
+
+
+def _has_nan(stacked: Any) -> bool:
+    if isinstance(stacked, np.ndarray):
+        return stacked.dtype.kind == "f" and bool(np.isnan(stacked).any())
+    if isinstance(stacked, Mapping):
+        return any(_has_nan(part) for part in stacked.values())
+    if isinstance(stacked, tuple):
+        return any(_has_nan(part) for part in stacked)
+    return False
 
 
 def _member(space: spaces.Space, action: Any) -> Any:
