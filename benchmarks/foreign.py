@@ -13,7 +13,6 @@ from malgen.foreign.players import ActorPlayer
 from malgen.foreign.scenario import ForeignScenario
 
 EPISODES = 32
-MOST = 0.10  # of the time by hand
 
 
 def balance(observation) -> int:
@@ -87,8 +86,6 @@ def measure(options) -> list[Row]:
             "environment returns and the policy chooses, and names the seed of what "
             "fails; statistics apart",
         )
-        row.target = f"at most {MOST:.0%} over by hand"
-        row.reached = row.numbers["median"] >= 1 / (1 + MOST)
         rows.append(row)
     return rows
 
