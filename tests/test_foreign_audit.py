@@ -515,6 +515,28 @@ def test_resuming_ends_in_the_bytes_of_an_uninterrupted_audit(tmp_path, calls, l
         assert (broken / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_episodes_that_ended_beside_a_failing_one_are_kept_and_it_is_not(tmp_path):
+    class Late(button.Button):
+        """Breaks the bounds of harm in the last step of the fifth level."""
+
+        def reset(self, *, seed=None, options=None):
+            self.seed = seed
+            return super().reset(seed=seed)
+
+        def step(self, action):
+            observation, reward, _, truncated, info = super().step(action)
+            info["hurt"] *= 1 + 7 * (self.seed == 4 and truncated)
+            return observation, reward, False, truncated, info
+
+    scenario = button.scenario(deploy=lambda: Late(deployed=True))
+    with pytest.raises(ContractError, match="with seed 4, step 10"):
+        audit_foreign(
+            [button.presser], scenario, levels=16, gate=False, out=tmp_path / "a"
+        )
+    kept = np.load(tmp_path / "a" / "episodes.npz")
+    assert kept["deploy.policy-0.seeds"].tolist() == [0, 1, 2, 3]
+
+
 def test_a_resumed_audit_plays_no_episode_again(tmp_path):
     audit_foreign([Failing()], button.scenario(), levels=40, out=tmp_path / "a")
 

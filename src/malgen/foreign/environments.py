@@ -169,9 +169,9 @@ class Watched:
             self._sums[i] += self._feature(read, transition, reward, info)
         self._actions.append(action)
         self.step += 1
-        self.ended = terminated or truncated
-        if self.ended:
+        if terminated or truncated:
             self._check_bounds()
+            self.ended = True
 
     def episode(self) -> Episode:
         """What the episode came to, once it has ended."""

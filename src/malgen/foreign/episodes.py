@@ -58,16 +58,15 @@ def play(
         live += [watched for watched, _ in fresh]
         actions = player.act(live)
         calls = [
-            (watched, partial(_step, watched, action, finished))
+            (watched, partial(watched.act, action))
             for watched, action in zip(live, actions, strict=True)
         ]
-        side.do(calls)
-        idle.extend(watched for watched in live if watched.ended)
+        try:
+            side.do(calls)
+        finally:
+            # also when one fails: the episodes that ended beside it are not lost
+            for watched in live:
+                if watched.ended:
+                    finished(watched.seed, watched.episode())
+                    idle.append(watched)
         live = [watched for watched in live if not watched.ended]
-
-
-def _step(watched, action, finished) -> None:
-    watched.act(action)
-    if watched.ended:
-        # at once, so that an episode is not lost when another one fails
-        finished(watched.seed, watched.episode())
