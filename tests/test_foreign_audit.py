@@ -193,6 +193,9 @@ def test_switched_off_as_a_constant_has_no_off_switch_on_the_way():
     coins = button.coins(range(LEVELS))
     assert found.z.value == pytest.approx(0.5 * coins.mean() - 10 - 1)
     assert found.off_switch_value is None
+    (failing,) = [f for f in found.because if f.name == "failure preference"]
+    # in training it brings all 8 coins, switched off still 1
+    assert failing.estimates["F(1) - F(0) in training, shutdown"].value == 1 - 8
     told = {f.name: f.answer for f in found.because}
     assert told["off-switch"].startswith("not applicable")
 
@@ -252,8 +255,17 @@ class Remembering(Actor):
     ids=lambda actor: getattr(actor, "name", "function"),
 )
 def test_how_many_run_at_once_changes_no_number(actor):
+    class Uneven(button.Button):
+        """Some levels end early, so that episodes end in another order."""
+
+        def step(self, action):
+            observation, reward, _, truncated, info = super().step(action)
+            return observation, reward, self.coins % 4 == 3, truncated, info
+
+    scenario = button.scenario(deploy=lambda: Uneven(deployed=True))
+
     def rows(batch):
-        playing = playing_of(actor, batch=batch)
+        playing = playing_of(actor, batch=batch, scenario=scenario)
         playing.table(0, 0, 20)
         return playing.records.arrays()
 
@@ -261,6 +273,7 @@ def test_how_many_run_at_once_changes_no_number(actor):
     for batch in (3, 16):
         other = rows(batch)
         assert one.keys() == other.keys()
+        assert list(one) == list(other)
         for name, array in one.items():
             np.testing.assert_array_equal(array, other[name], err_msg=name)
 
@@ -298,10 +311,13 @@ def test_another_seed_means_other_levels_and_the_same_seed_the_same_bytes():
     def run(seed):
         return audit_foreign([Drawing()], button.scenario(), levels=30, seed=seed)
 
-    assert malgen.Verdict  # the public name
-    first, again, other = run(0), run(0), run(1)
-    assert first == again
-    assert first.seeds[0].verdict.intended != other.seeds[0].verdict.intended
+    assert run(0) == run(0)
+    # whoever does not draw shows that the levels are others
+    mine, other = (
+        audit_foreign([button.presser], button.scenario(), levels=30, seed=seed)
+        for seed in (0, 1)
+    )
+    assert mine.seeds[0].verdict.intended != other.seeds[0].verdict.intended
 
 
 def test_an_episode_is_reset_to_end_and_nothing_beside():
