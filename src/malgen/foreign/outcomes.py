@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from malgen.adapters.actor import Actor
+from malgen.adapters.actors import as_actor
 from malgen.adapters.time_limit import SECONDS
 from malgen.capability import Behavior, GoalValues
-from malgen.foreign.actors import as_actor
 from malgen.foreign.environments import (
     Episode,
     Side,
