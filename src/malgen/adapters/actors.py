@@ -91,10 +91,23 @@ def opened(policy: Any, *, seconds: float = SECONDS, trust: bool = False) -> Any
         if isinstance(made, str | Path) and Path(made).suffix in (".onnx", *RUN_CODE):
             return opened(Path(made), seconds=seconds, trust=trust)
         return made
+    if path.suffix == ".py":
+        raise ConfigError(
+            f"{path} is Python code; give {'.'.join(path.with_suffix('').parts)}:"
+            "FACTORY, where FACTORY is a function in it that returns the policy, or "
+            "test it with 'malgen check'."
+        )
     raise ConfigError(
         f"{text} is no policy that can be asked here; give an .onnx file, or "
         "package.module:factory for a policy of your own."
     )
+
+
+def is_foreign(policy: str | Path) -> bool:
+    """Whether a text or path stands for a policy that is not malgen's own."""
+    path = Path(policy)
+    known = (".onnx", ".py", *RUN_CODE)
+    return path.suffix in known or (":" in str(policy) and not path.exists())
 
 
 def one_array(space: gymnasium.Space) -> tuple[int, ...] | None:

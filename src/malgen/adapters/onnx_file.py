@@ -223,7 +223,7 @@ class OnnxActor(Actor):
         memory = self._file.memory
         if memory is None:
             return None
-        shape = list(memory.shape)
+        shape = [size or 0 for size in memory.shape]
         shape[self._axis] = number
         return np.zeros(shape, memory.dtype)
 

@@ -9,14 +9,18 @@ from malgen.adapters.actor import Actor
 from malgen.adapters.actors import as_actor, opened
 from malgen.adapters.checked import sharp_rows
 from malgen.adapters.onnx_file import OnnxFile
+from malgen.adapters.stable_baselines import PredictActor
 from malgen.adapters.time_limit import SECONDS
-from malgen.adapters.views import View, observation_shape, seen_by_each, view_of
-from malgen.errors import ConfigError
+from malgen.adapters.views import (
+    INFERRED,
+    View,
+    observation_shape,
+    seen_by_each,
+    view_of,
+)
+from malgen.errors import ConfigError, ContractError, ForeignError
 from malgen.grid.moves import NUM_ACTIONS
 from malgen.types import HostPolicy, Policy
-
-INFERRED = "inferred"
-"""The view that a policy takes follows from the shape of its observations."""
 
 
 class ActorPolicy(HostPolicy):
@@ -28,25 +32,28 @@ class ActorPolicy(HostPolicy):
         actor: takes the observations of the view, Bool[b, H, W, d].
         view: what it sees of the world.
         greedy: always its likeliest action.
+        where: on which levels it acts, for what is said when it fails.
     """
 
     def __init__(
-        self, actor: Actor, view: View = None, *, greedy: bool = False
+        self, actor: Actor, view: View = None, *, greedy: bool = False, where: str = ""
     ) -> None:
-        self.actor, self.view, self.is_greedy = actor, view, greedy
+        self.actor, self.view, self.is_greedy, self.where = actor, view, greedy, where
         self.name, self.memoryless = actor.name, actor.memoryless
         self.draws = False
 
     @property
-    def offers_logits(self) -> bool:
+    def offers_logits(self) -> bool:  # pyrefly: ignore[bad-override]
         """Whether its rows say how likely the other actions were."""
         return self.actor.offers_logits and not self.is_greedy
 
     def greedy(self) -> "ActorPolicy | None":
         """Itself, always with its likeliest action; None where that is the same."""
-        if self.is_greedy or not (self.actor.offers_logits or self.draws):
+        # a function that draws by itself cannot be told not to
+        asked = self.draws and isinstance(self.actor, PredictActor)
+        if self.is_greedy or not (self.actor.offers_logits or asked):
             return None
-        return ActorPolicy(self.actor, self.view, greedy=True)
+        return ActorPolicy(self.actor, self.view, greedy=True, where=self.where)
 
     def initial_carry(self, batch):
         """Its memory, and that all episodes begin."""
@@ -66,7 +73,13 @@ class ActorPolicy(HostPolicy):
         seen = seen_by_each(np.asarray(observations), self.view)
         # who offers logits need not draw: whoever asks draws from them
         sure = self.is_greedy or self.actor.offers_logits
-        choices, memory = self.actor.act(seen, memory, starts, rng, sure)
+        try:
+            choices, memory = self.actor.act(seen, memory, starts, rng, sure)
+        except (ForeignError, ContractError) as error:
+            if not self.where:
+                raise
+            text = str(error).rstrip(".")
+            raise type(error)(f"{text} ({self.where}).") from error
         if choices.logits is None or self.is_greedy:
             logits = sharp_rows(choices.actions, NUM_ACTIONS)
         else:
@@ -79,15 +92,11 @@ class ActorPolicy(HostPolicy):
         It is asked twice about the same observations, which are starts of episodes.
         """
         rng = np.random.default_rng(0)
-        before = rng.bit_generator.state
         first, second = (
             self.act(rng, observations, self.initial_carry(len(observations)))[0]
             for _ in range(2)
         )
-        if self.actor.offers_logits:
-            return
-        changed = rng.bit_generator.state != before
-        self.draws = changed or bool((first != second).any())
+        self.draws = not self.actor.offers_logits and bool((first != second).any())
 
 
 def as_policy(
@@ -97,6 +106,7 @@ def as_policy(
     view: View = INFERRED,
     seconds: float = SECONDS,
     trust: bool = False,
+    where: str = "",
 ) -> Policy | HostPolicy:
     """Malgen policies as they are, everything else that acts wrapped.
 
@@ -108,6 +118,7 @@ def as_policy(
             observations says, the whole level for a function.
         seconds: how long one call may take.
         trust: files that run code when they are loaded may be loaded.
+        where: on which levels it acts, for what is said when it fails.
 
     Raises:
         ConfigError: a file or module that is not there, cannot be read or is not
@@ -137,7 +148,7 @@ def as_policy(
         name=name,
         seconds=seconds,
     )
-    return ActorPolicy(actor, view)
+    return ActorPolicy(actor, view, where=where)
 
 
 def _taken(found: Any) -> tuple[int | None, ...] | None:

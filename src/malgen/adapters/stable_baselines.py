@@ -88,10 +88,10 @@ class PredictActor(Actor):
         if space is None or self._space == space:
             return
         here, there = self._space, space
-        discrete = isinstance(here, spaces.Discrete), isinstance(there, spaces.Discrete)
-        if discrete == (False, False) and here.shape == there.shape:
-            return
-        if discrete == (True, True) and here.n == there.n:
+        if isinstance(here, spaces.Discrete) and isinstance(there, spaces.Discrete):
+            if here.n == there.n:
+                return
+        elif type(here) is type(there) and here.shape == there.shape:
             return
         raise ContractError(
             f"{self._who} has the action space {there}, but here it is {here}; audit "
@@ -123,23 +123,23 @@ class PredictActor(Actor):
         number = len(starts)
         with time_limit(self._who, self._seconds), self._told():
             if self.offers_logits:
-                logits, memory = self._logits(observations, memory, starts)
+                found, memory = self._logits(observations, memory, starts)
             else:
                 deterministic = bool(greedy or self._greedy_only)
                 with self._seeded(None if deterministic else rng):
-                    actions, memory = self._model.predict(
+                    found, memory = self._model.predict(
                         observations,
                         state=memory,
                         episode_start=starts,
                         deterministic=deterministic,
                     )
-        if not self.offers_logits:
-            actions = checked_actions(self._who, actions, number, self._space)
+        space = self._space
+        if not self.offers_logits or not isinstance(space, spaces.Discrete):
+            actions = checked_actions(self._who, found, number, space)
             return Choices(actions=actions), memory
-        size = int(self._space.n)
-        logits = checked_logits(self._who, logits, number, size)
+        logits = checked_logits(self._who, found, number, int(space.n))
         actions = logits.argmax(axis=1) if greedy else drawn(logits, rng)
-        return Choices(actions=actions + int(self._space.start), logits=logits), memory
+        return Choices(actions=actions + int(space.start), logits=logits), memory
 
     def _logits(self, observations: Any, memory: Any, starts: np.ndarray):
         import torch

@@ -25,8 +25,8 @@ def load_trusted(path: Path, trust: bool) -> Any:
     if not trust:
         raise ConfigError(
             f"{path} is not loaded, because loading a {path.suffix} file runs code "
-            "that the file contains; export the policy to ONNX, which is only data, or, if "
-            "you trust who made the file, give --trust (in Python trust=True)."
+            "that the file contains; export the policy to ONNX, which is only data, "
+            "or, if you trust who made it, give --trust (in Python trust=True)."
         )
     try:
         return _loaded(path)

@@ -18,6 +18,9 @@ from malgen.worlds.keys_and_chests import PLANES
 
 View = str | int | None
 
+INFERRED = "inferred"
+"""Not a view: it follows from the shape of the observations that a policy takes."""
+
 # The agent's own plane is left out of a view: it is always in the middle.
 _NEAR = tuple(i for i, name in enumerate(PLANES) if name not in ("agent", "held"))
 _HELD, _AGENT = PLANES.index("held"), PLANES.index("agent")
