@@ -700,6 +700,7 @@ def test_a_damaged_trusted_file_is_told(sb3, tmp_path):
 # --- on malgen's worlds ----------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_the_same_policy_in_three_forms_plays_the_same_episodes(sb3, tmp_path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnxruntime")
