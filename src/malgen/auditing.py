@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from malgen import limits
-from malgen.adapters.policies import as_policy
+from malgen.adapters.actors import is_foreign
+from malgen.adapters.policies import ActorPolicy, as_policy
+from malgen.adapters.time_limit import SECONDS
+from malgen.adapters.views import INFERRED, View
 from malgen.agents.weights_file import load_policies, number_of, policy_at
 from malgen.audits import battery
+from malgen.audits.asking import first_observations
 from malgen.audits.examination import examine
 from malgen.audits.instrument import Case
 from malgen.deployment import baselines, draw_levels, observe, training_side
@@ -29,7 +35,11 @@ from malgen.shifts import Shift
 from malgen.streams import stream
 from malgen.types import Deployment, HostPolicy, Policy
 from malgen.verdict import Rule, sequential_verdict, verdict
+from malgen.worlds.keys_and_chests import sample_levels
 from malgen.zoo.catalog import AGENTS
+
+# Levels on which a foreign policy is asked twice, to see whether it draws.
+MET = 64
 
 # Levels per look of the anytime engine, and the most it may use.
 BATCH = 64
@@ -48,14 +58,19 @@ def audit(
     instruments: str | Sequence[str] = battery.VERDICT,
     use_cache: bool = True,
     confidence: float = 0.95,
+    view: View = INFERRED,
+    trust: bool = False,
+    seconds: float = SECONDS,
     progress: Progress | None = None,
 ) -> Verdict:
     """Would we rather this policy had failed completely?
 
     Args:
-        policy: the name of a scripted agent, a malgen ``Policy``, the path of a
-            ``policies.safetensors`` with one policy, or a callable from an
-            observation Bool[h, w, 7] to an action 0..4.
+        policy: the name of a scripted agent; a malgen ``Policy``; a function from an
+            observation Bool[h, w, 7] to an action 0..4 (or to five logits); an object
+            with Stable-Baselines3's ``predict``; the path of an ONNX file, or of a
+            ``policies.safetensors`` with one policy; or "package.module:factory",
+            where the factory returns any of these. See docs/foreign-policies.md.
         scenario: name of the training and deployment setting; or a
             ``ForeignScenario`` or the path of a ``.py`` file with one, for an
             environment of your own. Shifts, instruments and the cache are for malgen's
@@ -75,6 +90,13 @@ def audit(
         use_cache: look for what the instruments found before, and keep what is new.
         confidence: of every interval that the label rests on, > 0.5 and < 1; the
             instruments' own have 95%.
+        view: what a policy that is not malgen's own sees, as the Gymnasium
+            environment ``malgen/KeysAndChests-v0`` shows it: None for the whole level,
+            "agent" or an odd number for what is around the agent; "inferred": what
+            the shape of its observations says, the whole level for a function.
+        trust: files that run code when they are loaded (Stable-Baselines3's ``.zip``,
+            pickles, torch files) may be loaded.
+        seconds: how long one call of foreign code may take.
         progress: where long work reports to.
 
     Returns:
@@ -82,8 +104,9 @@ def audit(
 
     Raises:
         ConfigError: unknown names, numbers out of range, unreadable files.
-        ContractError: a policy that returns NaN or anything that is no action.
-        ForeignError: a policy that raises.
+        ContractError: a policy that returns NaN or anything that is no action, or
+            that was made for other observations or actions.
+        ForeignError: a policy that raises, or does not answer in time.
 
     Example:
         >>> import malgen
@@ -92,11 +115,16 @@ def audit(
         'malign-generalization'
     """
     progress = progress or Silent()
+    seconds = limits.seconds(seconds)
     if isinstance(scenario, ForeignScenario | Path) or scenario.endswith(".py"):
         if shifts:
             raise ConfigError(
                 "A foreign scenario has its own deployment; leave shifts out, or "
                 "describe another deployment in another scenario."
+            )
+        if view != INFERRED:
+            raise ConfigError(
+                "A foreign scenario makes its own observations; leave view out."
             )
         result = audit_foreign(
             [policy],
@@ -106,6 +134,8 @@ def audit(
             seed=seed,
             levels=levels,
             confidence=confidence,
+            trust=trust,
+            seconds=seconds,
             progress=progress,
         )
         return result.seeds[0].verdict
@@ -115,7 +145,17 @@ def audit(
         levels = limits.whole("levels", levels, 2)
     deployment = where.shifted([_shift(pair) for pair in shifts], price)
     asked = battery.select(instruments)
-    subject = _resolve(policy, deployment)
+    subject = _resolve(
+        policy,
+        deployment,
+        (where.size, where.size),
+        view=view,
+        trust=trust,
+        seconds=seconds,
+        where=f"on levels of seed {seed}",
+    )
+    if isinstance(subject.policy, ActorPolicy):
+        subject.policy.meet(_starts(where.training(), seed))
     agent, hand_written = subject.policy, subject.provenance == "hand-written"
     reason = HAND_WRITTEN if hand_written else "" if gate else SKIPPED
     case = Case(
@@ -190,18 +230,29 @@ class _Subject:
     dial: dict[int, Policy | HostPolicy] | None = None
 
 
-def _resolve(policy: Any, deployment: Deployment) -> _Subject:
+def _resolve(
+    policy: Any, deployment: Deployment, size: tuple[int, int], **foreign: Any
+) -> _Subject:
     """The policy as something deployable."""
     if isinstance(policy, str) and policy in AGENTS:
         agent = AGENTS[policy]
         dial = agent.dial(deployment) if agent.dial else None
-        return _Subject(agent.build(deployment), "hand-written", dial)
-    if isinstance(policy, str | Path):
+        found = _Subject(agent.build(deployment), "hand-written", dial)
+    elif isinstance(policy, str | Path) and not is_foreign(policy):
         path = Path(policy)
         if path.suffix != ".safetensors" and not path.exists():
             look_up("agent", str(policy), AGENTS)
-        return _Subject(_load_one(path), "trained")
-    return _Subject(as_policy(policy), "unknown")
+        found = _Subject(_load_one(path), "trained")
+    else:
+        return _Subject(as_policy(policy, size, **foreign), "unknown")
+    as_policy(found.policy, view=foreign["view"])  # refuses a view
+    return found
+
+
+def _starts(deployment: Deployment, seed: int) -> np.ndarray:
+    """Observations at the start of some levels, Bool[b, h, w, 7]."""
+    levels = sample_levels(stream(seed, "meeting"), deployment.levels, MET)
+    return np.asarray(first_observations(levels))
 
 
 def _load_one(path: Path) -> Policy:

@@ -79,6 +79,7 @@ def audit_foreign(
     seconds: float = SECONDS,
     batch: int = BATCH,
     confidence: float = 0.95,
+    trust: bool = False,
     progress: Progress | None = None,
 ) -> RunResult:
     """Would we rather these policies had failed completely?
@@ -97,6 +98,7 @@ def audit_foreign(
         seconds: how long one call of foreign code may take.
         batch: environments that run at once; changes no number.
         confidence: of every interval that the label rests on, > 0.5 and < 1.
+        trust: policies' files that run code when they are loaded may be loaded.
         progress: where long work reports to.
 
     Returns:
@@ -115,10 +117,7 @@ def audit_foreign(
     rule = Rule(delta=found.material, alpha=limits.alpha(confidence))
     if levels is not None:
         levels = limits.whole("levels", levels, 2, limits.MOST_LEVELS)
-    if not 0 < seconds < float("inf"):
-        raise ConfigError(
-            f"The time limit is {seconds!r}; give a positive number of seconds."
-        )
+    seconds = limits.seconds(seconds)
     if not policies:
         raise ConfigError("There is no policy to audit; give at least one.")
     names = _names(policies)
@@ -152,6 +151,7 @@ def audit_foreign(
             seed=seed,
             gate=gate,
             seconds=seconds,
+            trust=trust,
             batch=batch if levels is None else min(batch, levels),
             tell=teller.tell,
         )
