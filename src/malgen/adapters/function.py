@@ -30,7 +30,8 @@ class FunctionActor(Actor):
     Args:
         function: takes one observation; returns an action, or a row of logits where
             actions are discrete.
-        action_space: of the environment.
+        action_space: of the environment; None if that is not known: then all numbers
+            but NaN are taken for actions.
         name: how reports call it.
         seconds: how long one call may take.
     """
@@ -38,7 +39,7 @@ class FunctionActor(Actor):
     def __init__(
         self,
         function: Callable[[Any], Any],
-        action_space: spaces.Space,
+        action_space: spaces.Space | None,
         *,
         name: str = "",
         seconds: float = SECONDS,
@@ -61,6 +62,8 @@ class FunctionActor(Actor):
         else:
             rows = observations
         answers = self._asked(rows, number)
+        if self._space is None:
+            return Choices(actions=as_array(self._who, answers, None)), memory
         if self._span is None:
             actions = checked_actions(self._who, answers, number, self._space)
             return Choices(actions=actions), memory
