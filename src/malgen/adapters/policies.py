@@ -71,6 +71,8 @@ class ActorPolicy(HostPolicy):
         number = len(observations)
         memory, starts = carry or (None, np.zeros(number, bool))
         seen = seen_by_each(np.asarray(observations), self.view)
+        if not seen.flags.writeable:
+            seen = seen.copy()  # torch warns of what is JAX's
         # who offers logits need not draw: whoever asks draws from them
         sure = self.is_greedy or self.actor.offers_logits
         try:
