@@ -72,7 +72,7 @@ class FunctionActor(Actor):
             actions = np.array(answers, dtype=np.int64)
             if not number or (actions.min() >= low and actions.max() < high):
                 return Choices(actions=actions), memory
-        return self._sorted_out(answers, rng, greedy), memory
+        return self._sorted_out(answers, self._space, rng, greedy), memory
 
     @property
     def _who(self) -> str:
@@ -101,13 +101,15 @@ class FunctionActor(Actor):
                     ) from error
         return answers
 
-    def _sorted_out(self, answers: list[Any], rng, greedy: bool) -> Choices:
+    def _sorted_out(
+        self, answers: list[Any], space: spaces.Space, rng, greedy: bool
+    ) -> Choices:
         """Actions and rows of logits, in any number type; not fast."""
         low, high = self._span or (0, 0)
         size = high - low
         actions, rows, any_logits = [], [], False
         for answer in answers:
-            array = as_array(self._who, answer, self._space)
+            array = as_array(self._who, answer, space)
             if array.shape == (size,) and size > 1:
                 rows.append(checked_logits(self._who, array[None], 1, size)[0])
                 any_logits = True
@@ -119,7 +121,7 @@ class FunctionActor(Actor):
                     f"{self._who} returned an array of shape {array.shape}; return "
                     f"one action, or {size} logits."
                 )
-            (action,) = checked_actions(self._who, array.reshape(1), 1, self._space)
+            (action,) = checked_actions(self._who, array.reshape(1), 1, space)
             actions.append(int(action))
             rows.append(sharp_rows(np.array(action - low), size))
         if any_logits:
