@@ -130,7 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _go_on(argv: list[str]) -> str:
     """How an interrupted command is taken up again."""
-    if argv[0] in ("run", "train"):
+    kept = argv[0] == "audit" and any(word.startswith("--out") for word in argv)
+    if argv[0] in ("run", "train") or kept:
         return (
             "What was finished is saved; give the same command with --resume to go on."
         )
