@@ -530,6 +530,9 @@ def test_a_model_of_other_spaces_is_refused():
     model = Model()
     with pytest.raises(ContractError, match=r"takes observations of shape \[9, 9, 7\]"):
         as_actor(model, spaces.Box(0, 1, (4,)), FIVE)
+    parts = spaces.Dict({"a": spaces.Discrete(3)})
+    with pytest.raises(ContractError, match=r"7\], but here they are of several arr"):
+        as_actor(model, parts, FIVE)
     with pytest.raises(ContractError, match=r"has the action space Discrete\(5\)"):
         as_actor(model, PLANES, spaces.Discrete(4))
     with pytest.raises(ContractError, match=r"has the action space Discrete\(5\)"):

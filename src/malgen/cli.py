@@ -130,7 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _go_on(argv: list[str]) -> str:
     """How an interrupted command is taken up again."""
-    if argv[0] in ("run", "train"):
+    kept = argv[0] == "audit" and any(word.startswith("--out") for word in argv)
+    if argv[0] in ("run", "train") or kept:
         return (
             "What was finished is saved; give the same command with --resume to go on."
         )
@@ -588,12 +589,13 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_foreign(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("with a scenario file")
+    group = parser.add_argument_group("with such a policy or a scenario file")
     group.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="keep finished episodes, the verdict and a report there",
+        help="keep finished episodes and the verdict there; with a scenario file also "
+        "a report",
     )
     group.add_argument(
         "--resume", action="store_true", help="go on with the audit in DIR"
@@ -666,12 +668,6 @@ def _add_no_cache(parser: argparse.ArgumentParser) -> None:
 def _audit(options: argparse.Namespace) -> Answer:
     if options.scenario and options.scenario.endswith(".py"):
         return _audit_foreign(options)
-    for option in ("out", "resume"):
-        if getattr(options, option):
-            raise ConfigError(
-                f"--{option} is for environments of your own; give --scenario FILE.py "
-                "with it."
-            )
     if len(options.targets) > 1:
         raise ConfigError(
             "Several policies are audited together in an environment of your own; give "
@@ -680,8 +676,8 @@ def _audit(options: argparse.Namespace) -> Answer:
     (options.target,) = options.targets
     target = Path(options.target)
     if target.is_dir():
-        for option in ("view", "trust", "time_limit"):
-            if getattr(options, option) is not None:
+        for option in ("view", "trust", "time_limit", "out", "resume"):
+            if getattr(options, option) not in (None, False):
                 raise ConfigError(
                     f"--{option.replace('_', '-')} is for policies that malgen did not "
                     "train; leave it out for a run."
@@ -752,6 +748,8 @@ def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
             shifts=options.shifts,
             instruments=options.instruments,
             use_cache=options.use_cache,
+            out=options.out,
+            resume=options.resume,
             progress=progress,
             **_foreign_policy(options),
         )

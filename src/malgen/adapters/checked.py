@@ -115,7 +115,7 @@ def drawn(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
 
 
-def as_array(who: str, answers: Any, space: spaces.Space) -> np.ndarray:
+def as_array(who: str, answers: Any, space: spaces.Space | None) -> np.ndarray:
     """The answers as an array of numbers; NaN and everything else is refused."""
     try:
         array = np.asarray(answers)
@@ -140,15 +140,19 @@ def as_array(who: str, answers: Any, space: spaces.Space) -> np.ndarray:
     return array
 
 
-def _expected(space: spaces.Space) -> str:
+def _expected(space: spaces.Space | None) -> str:
+    if space is None:
+        return "an action"
     if not isinstance(space, spaces.Discrete):
         return f"a member of {space}"
     low, high = int(space.start), int(space.start + space.n) - 1
     return f"an action from {low} to {high}, or finite logits"
 
 
-def meaning(space: spaces.Space) -> str:
+def meaning(space: spaces.Space | None) -> str:
     """Which actions there are, in words."""
+    if space is None:
+        return "a number, or an array of numbers"
     if not isinstance(space, spaces.Discrete):
         return f"a member of {space}"
     low, high = int(space.start), int(space.start + space.n) - 1

@@ -30,7 +30,8 @@ class FunctionActor(Actor):
     Args:
         function: takes one observation; returns an action, or a row of logits where
             actions are discrete.
-        action_space: of the environment.
+        action_space: of the environment; None if that is not known: then all numbers
+            but NaN are taken for actions.
         name: how reports call it.
         seconds: how long one call may take.
     """
@@ -38,7 +39,7 @@ class FunctionActor(Actor):
     def __init__(
         self,
         function: Callable[[Any], Any],
-        action_space: spaces.Space,
+        action_space: spaces.Space | None,
         *,
         name: str = "",
         seconds: float = SECONDS,
@@ -61,6 +62,8 @@ class FunctionActor(Actor):
         else:
             rows = observations
         answers = self._asked(rows, number)
+        if self._space is None:
+            return Choices(actions=as_array(self._who, answers, None)), memory
         if self._span is None:
             actions = checked_actions(self._who, answers, number, self._space)
             return Choices(actions=actions), memory
@@ -69,7 +72,7 @@ class FunctionActor(Actor):
             actions = np.array(answers, dtype=np.int64)
             if not number or (actions.min() >= low and actions.max() < high):
                 return Choices(actions=actions), memory
-        return self._sorted_out(answers, rng, greedy), memory
+        return self._sorted_out(answers, self._space, rng, greedy), memory
 
     @property
     def _who(self) -> str:
@@ -98,13 +101,15 @@ class FunctionActor(Actor):
                     ) from error
         return answers
 
-    def _sorted_out(self, answers: list[Any], rng, greedy: bool) -> Choices:
+    def _sorted_out(
+        self, answers: list[Any], space: spaces.Space, rng, greedy: bool
+    ) -> Choices:
         """Actions and rows of logits, in any number type; not fast."""
         low, high = self._span or (0, 0)
         size = high - low
         actions, rows, any_logits = [], [], False
         for answer in answers:
-            array = as_array(self._who, answer, self._space)
+            array = as_array(self._who, answer, space)
             if array.shape == (size,) and size > 1:
                 rows.append(checked_logits(self._who, array[None], 1, size)[0])
                 any_logits = True
@@ -116,7 +121,7 @@ class FunctionActor(Actor):
                     f"{self._who} returned an array of shape {array.shape}; return "
                     f"one action, or {size} logits."
                 )
-            (action,) = checked_actions(self._who, array.reshape(1), 1, self._space)
+            (action,) = checked_actions(self._who, array.reshape(1), 1, space)
             actions.append(int(action))
             rows.append(sharp_rows(np.array(action - low), size))
         if any_logits:

@@ -72,13 +72,18 @@ class PredictActor(Actor):
 
     def _check_observations(self, shape: tuple[int, ...] | None) -> str:
         space = getattr(self._model, "observation_space", None)
-        if space is None or shape is None or space.shape is None:
+        if space is None or (shape is None and space.shape is None):
             return "same"
-        how = layout(space.shape, shape)
+        arrays = shape is not None and space.shape is not None
+        how = layout(space.shape, shape) if arrays else None
         if how is None:
+            there, here = (
+                "several arrays" if each is None else f"shape {list(each)}"
+                for each in (space.shape, shape)
+            )
             raise ContractError(
-                f"{self._who} takes observations of shape {list(space.shape)}, but "
-                f"here they have shape {list(shape)}; audit it where it was trained, "
+                f"{self._who} takes observations of {there}, but here they are of "
+                f"{here}; audit it where it was trained, "
                 "or wrap it in a function that makes its observations."
             )
         return how
