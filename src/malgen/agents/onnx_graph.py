@@ -5,8 +5,9 @@ hand, become tables to look up, made by the code that the network itself runs. T
 weights become the ordinary matrices that they stand for. The graph has nothing but
 standard operators, so any ONNX runtime takes it.
 
-It is put together by hand: jax2onnx 0.17.1 cannot convert padding or remainders of
-batches of any size, which the networks' views and convolutions need.
+It is put together by hand: jax2onnx 0.17.1 cannot convert slices at computed places or
+remainders for batches of any size, which the networks' views need, and it brings forty
+packages with it.
 
 Source: the ONNX operator reference, opset 17.
 """
@@ -38,7 +39,7 @@ IR_VERSION = 8  # what came with the operator set: older runtimes read it too
 INPUT, LOGITS, VALUE = "obs", "logits", "value"
 
 _AGENT, _HELD, _WALLS = (PLANES.index(name) for name in ("agent", "held", "walls"))
-_ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
+_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "tanh": ("Tanh", {}),
     "relu": ("Relu", {}),
     "leaky-relu": ("LeakyRelu", {"alpha": 0.1}),
@@ -78,7 +79,7 @@ def model(
         ConfigError: the package onnx is not installed.
         ContractError: a network of a kind that cannot be exported.
     """
-    helper = _onnx().helper
+    helper = import_onnx().helper
     graph = _Graph()
     seen = graph.op("Cast", INPUT, to=1)  # float32
     if not inventory_visible:
@@ -99,7 +100,7 @@ def model(
     value = graph.dense(hidden, critic)
     graph.op("Squeeze", value, graph.constant(np.array([1])), output=VALUE)
 
-    types = _onnx().TensorProto
+    types = import_onnx().TensorProto
     shape = ["batch", policy.height, policy.width, len(PLANES)]
     made = helper.make_graph(
         graph.nodes,
@@ -120,17 +121,22 @@ def model(
         ir_version=IR_VERSION,
     )
     helper.set_model_props(found, metadata or {})
-    _onnx().checker.check_model(found, full_check=True)
+    import_onnx().checker.check_model(found, full_check=True)
     return found.SerializeToString()
 
 
-def _onnx() -> Any:
+def import_onnx() -> Any:
+    """The package onnx.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     try:
         import onnx
     except ImportError:
         raise ConfigError(
             "Writing ONNX files needs the package onnx, which is not installed: pip "
-            "install 'malgen[export]'."
+            "install 'malgen[onnx]'."
         ) from None
     return onnx
 
@@ -144,14 +150,14 @@ class _Graph:
 
     def constant(self, array: np.ndarray) -> str:
         name = f"constant_{len(self.constants)}"
-        made = _onnx().numpy_helper.from_array(np.array(array, order="C"), name)
+        made = import_onnx().numpy_helper.from_array(np.array(array, order="C"), name)
         self.constants.append(made)
         return name
 
     def op(self, kind: str, *inputs: str, output: str = "", **settings: Any) -> str:
         """A node with one output, whose name it returns."""
         output = output or f"{kind.lower()}_{len(self.nodes)}"
-        node = _onnx().helper.make_node(kind, inputs, [output], **settings)
+        node = import_onnx().helper.make_node(kind, inputs, [output], **settings)
         self.nodes.append(node)
         return output
 
