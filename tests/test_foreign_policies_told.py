@@ -71,9 +71,13 @@ def _lengths():
 )
 def test_a_mistake_is_told_with_its_level_and_step(failure, kind):
     lengths = _lengths()
-    level, step = int(lengths.argmax()), int(np.sort(lengths)[-1]) - 1
-    # others have ended by then, so it is not the row of that number that fails
-    assert (lengths[:level] < step).any()
+    # before this level some have ended and some have not: its number is not its row
+    level, step = next(
+        (i, t)
+        for t in range(lengths.max())
+        for i in np.flatnonzero(lengths > t)
+        if 0 < (lengths[:i] > t).sum() < i
+    )
     policy = as_policy(FailsOn(level, step, failure), seconds=0.5)
     told = f"in step {step} on level {level} of {len(LEVELS.held)}"
     with pytest.raises(kind, match=told):
