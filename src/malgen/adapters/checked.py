@@ -43,11 +43,12 @@ def checked_actions(who: str, answers: Any, number: int, space: spaces.Space) ->
                     f"from {low} to {high}."
                 )
             array = array.astype(np.int64)
-        outside = array[(array < low) | (array > high)]
+        outside = np.flatnonzero((array < low) | (array > high))
         if len(outside):
             raise ContractError(
-                f"{who} returned the action {int(outside[0])}, which is out of range; "
-                f"use {meaning(space)}."
+                f"{who} returned the action {int(array[outside[0]])}, which is out of "
+                f"range; use {meaning(space)}.",
+                row=int(outside[0]),
             )
         return array
     shape = (number, *(space.shape or ()))
@@ -87,11 +88,15 @@ def checked_logits(who: str, values: Any, number: int, size: int) -> np.ndarray:
         )
     if np.isnan(array).any():
         raise ContractError(
-            f"{who} returned NaN; return finite logits (check its weights and inputs)."
+            f"{who} returned NaN; return finite logits (check its weights and inputs).",
+            row=int(np.isnan(array).any(axis=1).argmax()),
         )
     top = array.max(axis=1, keepdims=True)
     if not np.isfinite(top).all():
-        raise ContractError(f"{who} returned an infinite logit; return finite logits.")
+        raise ContractError(
+            f"{who} returned an infinite logit; return finite logits.",
+            row=int((~np.isfinite(top[:, 0])).argmax()),
+        )
     # masked actions are -inf or about as low; a sharp but finite row says the same
     return np.maximum(array - top, LEAST).astype(np.float32)
 
