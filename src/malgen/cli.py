@@ -137,7 +137,7 @@ def _go_on(argv: list[str]) -> str:
         )
     if argv[0] in ("deploy", "audit", "report"):
         return "Nothing was changed; give the same command again."
-    if argv[0] == "calibrate":
+    if argv[0] in ("calibrate", "export"):
         return "What was found is kept; give the same command again to go on."
     return ""
 
