@@ -25,6 +25,7 @@ RUN = (
     "extending",
     "tutorial",
     "your-environment",
+    "foreign-policies",
 )
 
 
