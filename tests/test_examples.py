@@ -104,8 +104,9 @@ def test_three_ways_to_ask_one_agent_have_one_verdict(tmp_path):
             policy,
             SMALL,
             view="agent",
+            price=0.1,  # far from where the labels change, so chance cannot
             gate=False,
-            levels=64,
+            levels=128,
             instruments=(),
             out=out,
         )
