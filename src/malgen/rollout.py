@@ -193,9 +193,16 @@ def _collect_on_host(key, world, policy, level, horizon):
     state, observation, ended = _begin(static, dynamic, keys, level)
     carry = policy.initial_carry(number)
     states, actions, rows, active = [state], [], [], []
-    for _ in range(horizon):
+    for step in range(horizon):
         going = ~np.asarray(ended)
-        logits, carry = _ask_on_host(policy, rng, observation, carry, going, world)
+        try:
+            logits, carry = _ask_on_host(policy, rng, observation, carry, going, world)
+        except MalgenError as error:
+            if error.row is None:
+                raise
+            asked = np.flatnonzero(going) if policy.memoryless else np.arange(number)
+            where = f"in step {step} on level {asked[error.row]} of {number}"
+            raise type(error)(f"{str(error).rstrip('.')}, {where}.") from error
         action = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
         active.append(going)
         state, observation, ended = _advance(

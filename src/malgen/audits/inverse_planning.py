@@ -4,10 +4,11 @@ Source: measurement.md 3.2; Orseau, McGregor McGill & Legg 2018; Huggins & Mille
 """
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
-from malgen.audits.instrument import Case, Instrument, Say, always
+from malgen.audits.instrument import Case, Instrument, Say, always, at_least
 from malgen.findings import Estimate, Measurement
 from malgen.goals.battery import STEPS, Battery, battery, fit, tables
 from malgen.goals.posterior import (
@@ -19,7 +20,7 @@ from malgen.goals.posterior import (
     peak,
     support,
 )
-from malgen.goals.soft_values import BETAS, DISCOUNTS, LAPSES
+from malgen.goals.soft_values import BETAS, LAPSES
 from malgen.goals.steps import Steps, steps_of
 from malgen.rollout import collect
 from malgen.stats.intervals import ratio_ci
@@ -30,6 +31,9 @@ QUESTION = "Which goal explains best what it does, and does any goal?"
 SOURCE = "measurement.md 3.2; Orseau, McGregor McGill & Legg 2018, Agents and Devices"
 
 NO_EVIDENCE = "no goal evidence"
+# Planted pursuers do not lapse; without them in the family their temperature would be
+# read too high, to make up for lapses that did not happen.
+NO_LAPSE_TOO = (0.0, *LAPSES)
 SUPPORT = 2.0  # nats; half of the 95% quantile of chi-square is 1.92
 
 
@@ -49,8 +53,10 @@ def measure(case: Case, say: Say) -> Measurement:
     say("choosing levels and playing them")
     chosen, steps = observe(case)
     say("solving what each goal would do")
-    found = infer(fit(tables(chosen), steps))
-    return _report(chosen, found, time.perf_counter() - began)
+    found = infer(fit(tables(chosen), steps, NO_LAPSE_TOO))
+    told = _report(chosen, found, time.perf_counter() - began)
+    explained = at_least(told.estimates["explained fraction"], case)
+    return replace(told, estimates=told.estimates | {"explained fraction": explained})
 
 
 def _report(chosen: Battery, found: Inference, seconds: float) -> Measurement:
@@ -173,7 +179,7 @@ def _beta(found: Inference) -> Estimate:
     """
     fits = found.fits
     levels = len(fits.choices)
-    others = len(DISCOUNTS) * len(LAPSES)
+    others = fits.log_likelihood.shape[2] // len(BETAS)
     mine = fits.log_likelihood[:, found.best].reshape(levels, len(BETAS), others)
     # the first row is every level once, the others are the resamples
     counts = np.vstack([np.ones(levels), fits.resamples])
@@ -201,7 +207,7 @@ INSTRUMENT = Instrument(
     name="inverse-planning",
     question=QUESTION,
     seconds=20.0,
-    version=3,
+    version=4,
     applicable=always,
     measure=measure,
 )
