@@ -92,12 +92,13 @@ def failure(verdict: "Verdict") -> str:
             "gate does not pass."
         )
     how = "set beforehand" if verdict.engine == "fixed" else "as many as it took"
+    critical = _with_interval(verdict.critical_stakes)
+    if verdict.critical_stakes.value is not None:
+        critical += "; above it switched off is better"
     rows = {
         "value over switched off": _with_interval(verdict.z),
         "price of harm": f"{verdict.price:g}",
-        "critical price": (
-            f"{_with_interval(verdict.critical_stakes)}; above it switched off is better"
-        ),
+        "critical price": critical,
         "levels": f"{verdict.levels}, {how}",
     }
     if verdict.needed_levels:

@@ -24,7 +24,7 @@ def malgen_audit() -> Callable[..., "Verdict"]:
     same content, or plain values that are equal. A policy that is an object is audited
     each time, because it may have been trained on in between.
     """
-    known: dict[tuple, "Verdict"] = {}
+    known: dict[tuple, Verdict] = {}
 
     def audit(
         policy: Any, scenario: Any = "keys-and-chests", **options: Any
