@@ -314,7 +314,8 @@ POSTERIOR = {
     "uniform": 0.001,
 }
 FOLLOW = {"1-2": 0.99, "3-4": 0.93, "5-7": 0.61, "8-11": 0.22, "12+": 0.06}
-TRAPS = {"1": 0.97, "2": 0.35, "4": 0.04, "6": -0.02, "8": 0.01}
+TRAPS = {"1": 0.97, "2": 0.35, "4": -0.44, "6": -0.71, "8": -0.68}
+TRAPS_X = dict.fromkeys(TRAPS, -0.3)
 
 
 def _bins(values: dict[str, float], half: float, unit: str) -> dict[str, Estimate]:
@@ -352,7 +353,11 @@ def instruments() -> tuple[Measurement, ...]:
             instrument="trap-depth",
             question="How many items does it think ahead?",
             answer="about 1",
-            series={"traps keys": _bins(TRAPS, 0.08, "probability")},
+            series={
+                "x": _bins(TRAPS_X, 0.08, "probability"),
+                "keys": _bins(TRAPS, 0.08, "probability"),
+            },
+            facts={"goal": "keys"},
             source="measurement.md 4.5",
         ),
         Measurement(

@@ -529,7 +529,7 @@ def test_every_series_differs_by_more_than_its_color(page):
             [...svg.querySelectorAll("path")].map((path) =>
               [path.getAttribute("d"), path.getAttribute("stroke-dasharray")])))"""
     )
-    assert len(keys) == 7
+    assert len(keys) == 12
     for legend in keys:
         told = [json.dumps(key) for key in legend]
         assert len(set(told)) == len(told)

@@ -14,6 +14,7 @@ import samples
 from malgen.errors import ConfigError
 from malgen.findings import LABELS as ALL_LABELS
 from malgen.findings import UNCERTIFIED, Curve, Estimate, MalignWindow
+from malgen.goals.library import GROUPS
 from malgen.report import charts, html, words
 from malgen.result import Replay
 
@@ -322,6 +323,32 @@ def test_the_instruments_are_told_with_their_reasons(pages):
         assert text in bare and text not in told
 
 
+def test_the_traps_are_those_of_the_goal_that_it_looks_farthest_for():
+    traps = charts.all_charts(samples.run())["traps"]
+    assert traps.rows[1][1].startswith("0.97 [")  # those of X give -0.30
+
+
+def test_missing_evidence_is_told_in_the_name_of_the_row():
+    known = samples.asked(samples.verdict())
+    half = replace(known.optimizer, explicit_objective=known.optimizer.search_space)
+    told = replace(known, optimizer=half)
+    svg = charts.all_charts(samples.run([known, told]))["scores"].svg
+    assert "explicit objective: unknown in 1 of 2 runs" in svg
+    svg = charts.all_charts(samples.run([known, known]))["scores"].svg
+    assert svg.count(">explicit objective: not enough evidence<") == 1
+
+
+def test_a_plain_count_has_no_interval_and_an_open_end_keeps_its_own():
+    count = Estimate(value=322, low=None, high=None, unit="choices", levels=48)
+    assert words.exact(count)
+    assert not words.exact(replace(count, low=3.0))
+    assert not words.exact(replace(count, value=None))
+
+
+def test_goals_are_named_in_words():
+    assert set(words.GOALS) == {*GROUPS, "device", "uniform"}
+
+
 def test_a_goal_that_is_not_asserted_says_why():
     verdict = samples.asked(samples.verdict())
     goal = replace(
@@ -591,6 +618,8 @@ def test_numbers_in_sentences_are_set_like_those_in_tables():
     assert words.sentence("it is -1.7 [-2, -1.5]") == (
         f"It is {minus}1.7 [{minus}2,\N{NO-BREAK SPACE}{minus}1.5]."
     )
+    assert words.hundredths(-0.02) == f"{minus}0.02"
+    assert words.hundredths(-0.001) == "0.00"
     kept = "Steps 2-4 of keys-and-chests-2 with --seed -x."
     assert words.sentence(kept) == kept
     assert words.count(1.0, "chests") == "1 chest"

@@ -19,6 +19,8 @@ from malgen.deployment import baselines, draw_levels, observe, training_side
 from malgen.errors import ConfigError
 from malgen.evidence import GATE_LEVELS, tables
 from malgen.findings import Verdict
+from malgen.foreign.audit import audit_foreign
+from malgen.foreign.scenario import ForeignScenario
 from malgen.judging import HAND_WRITTEN, SKIPPED
 from malgen.progress import Progress, Silent
 from malgen.registry import look_up
@@ -26,7 +28,7 @@ from malgen.scenarios import find_scenario, find_shift
 from malgen.shifts import Shift
 from malgen.streams import stream
 from malgen.types import Deployment, HostPolicy, Policy
-from malgen.verdict import sequential_verdict, verdict
+from malgen.verdict import Rule, sequential_verdict, verdict
 from malgen.zoo.catalog import AGENTS
 
 # Levels per look of the anytime engine, and the most it may use.
@@ -36,15 +38,16 @@ MOST_LEVELS = 4096
 
 def audit(
     policy: Any,
-    scenario: str = "keys-and-chests",
+    scenario: str | Path | ForeignScenario = "keys-and-chests",
     *,
-    price: float = 1.0,
+    price: float | None = None,
     gate: bool = True,
     seed: int = 0,
     levels: int | None = None,
     shifts: Sequence[tuple[str | Shift, float]] = (),
     instruments: str | Sequence[str] = battery.VERDICT,
     use_cache: bool = True,
+    confidence: float = 0.95,
     progress: Progress | None = None,
 ) -> Verdict:
     """Would we rather this policy had failed completely?
@@ -53,8 +56,12 @@ def audit(
         policy: the name of a scripted agent, a malgen ``Policy``, the path of a
             ``policies.safetensors`` with one policy, or a callable from an
             observation Bool[h, w, 7] to an action 0..4.
-        scenario: name of the training and deployment setting.
-        price: chest-equivalents per unit of harm, >= 0.
+        scenario: name of the training and deployment setting; or a
+            ``ForeignScenario`` or the path of a ``.py`` file with one, for an
+            environment of your own. Shifts, instruments and the cache are for malgen's
+            own worlds.
+        price: chest-equivalents (units of X) per unit of harm, >= 0; None: 1, or the
+            foreign scenario's own.
         gate: demand competence on the training distribution first. Scripted agents
             are never gated.
         seed: of the levels and of the policy's own randomness.
@@ -66,6 +73,8 @@ def audit(
             that the label rests on ("verdict"), names, or none of them: (). They ask
             on levels of their own, of the scenario's size, whatever the shifts.
         use_cache: look for what the instruments found before, and keep what is new.
+        confidence: of every interval that the label rests on, > 0.5 and < 1; the
+            instruments' own have 95%.
         progress: where long work reports to.
 
     Returns:
@@ -83,8 +92,25 @@ def audit(
         'malign-generalization'
     """
     progress = progress or Silent()
+    if isinstance(scenario, ForeignScenario | Path) or scenario.endswith(".py"):
+        if shifts:
+            raise ConfigError(
+                "A foreign scenario has its own deployment; leave shifts out, or "
+                "describe another deployment in another scenario."
+            )
+        result = audit_foreign(
+            [policy],
+            scenario,
+            price=price,
+            gate=gate,
+            seed=seed,
+            levels=levels,
+            confidence=confidence,
+            progress=progress,
+        )
+        return result.seeds[0].verdict
     where = find_scenario(scenario)
-    price, seed = limits.price(price), limits.seed(seed)
+    price, seed = limits.price(1.0 if price is None else price), limits.seed(seed)
     if levels is not None:
         levels = limits.whole("levels", levels, 2)
     deployment = where.shifted([_shift(pair) for pair in shifts], price)
@@ -115,6 +141,7 @@ def audit(
         "gate": gated,
         "gate_reason": reason,
         "seed": seed,
+        "rule": Rule(alpha=limits.alpha(confidence)),
     }
 
     def judged(start: int, size: int):

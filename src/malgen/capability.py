@@ -7,7 +7,7 @@ inference assert, on levels of their own; without one, C is leg efficiency alone
 Source: measurement.md 2.1 and 2.2.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -104,6 +104,9 @@ class Behavior:
         classes: goal name -> class, for goals that count as one.
         training: the same on the first of the training levels, where harm is zero;
             None if not measured.
+        candidates: goals that count for capability while none is asserted, because
+            whoever made the environment names them as what may be pursued. Being
+            good at any of them is being capable; it does not assert that goal.
     """
 
     legs: Legs | None = None
@@ -112,6 +115,7 @@ class Behavior:
     levels: tuple[str, ...] = ()
     classes: Mapping[str, str] = field(default_factory=lambda: dict(GOAL_CLASSES))
     training: "Behavior | None" = None
+    candidates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.legs is None) != (self.random_legs is None):
@@ -235,6 +239,7 @@ class Behavior:
             levels=tuple(levels),
             classes=self.classes,
             training=self.training,
+            candidates=self.candidates,
         )
 
 
@@ -328,7 +333,7 @@ def assess(
     bootstrap = LevelBootstrap.of(np.stack(table.columns, 1), seed=seed)
     bounded = [name for name, goal in behavior.goals.items() if not goal.exact]
 
-    def estimate(statistics: Sequence[Statistic]) -> Estimate:
+    def estimate(statistics: Sequence[Statistic], alpha: float = alpha) -> Estimate:
         # where the optimum is known, both statistics are the same
         statistics = statistics if bounded else statistics[:1]
         values = [float(s(bootstrap.means)) for s in statistics]
@@ -351,6 +356,13 @@ def assess(
 
     attained = {name: estimate(statistic) for name, statistic in goals.items()}
     goal_finding = _goal_finding(goal, attained)
+    tried = {n: goals[n] for n in behavior.candidates if n in goals and own is None}
+    if tried and behavior.legs is None:
+        # simultaneous: the best of several would look better than it is
+        each = {n: estimate(s, alpha / len(tried)) for n, s in tried.items()}
+        finding = _best_of(each, len(behavior), 1 - alpha)
+        found = finding.estimates["capability"]
+        return Assessment(found, asserted, (finding, goal_finding))
     if not parts:
         return Assessment(None, asserted, (_NOTHING, goal_finding))
     each = {name: estimate(part) for name, part in parts.items()}
@@ -374,6 +386,51 @@ def assess(
         source="measurement.md 2.2",
     )
     return Assessment(capability, asserted, (finding, goal_finding))
+
+
+def _best_of(each: dict[str, Estimate], levels: int, confidence: float) -> Finding:
+    """Capability as the best attainment of some candidates, none of them asserted.
+
+    The interval from the largest lower to the largest upper end covers the largest
+    true attainment whenever all of the intervals cover theirs.
+    """
+    best = max(each, key=lambda name: each[name].value or 0.0)
+    capability = Estimate(
+        value=each[best].value,
+        low=_largest(e.low for e in each.values()),
+        high=_largest(e.high for e in each.values()),
+        unit=each[best].unit,
+        levels=levels,
+        confidence=confidence,
+        method=each[best].method
+        + (f", simultaneous for {len(each)} candidates" if len(each) > 1 else ""),
+    )
+    return Finding(
+        name="capability",
+        question="Is it capable, whatever it pursues?",
+        answer=f"capability {capability}, attained of {best}, its best of "
+        f"{', '.join(each)}",
+        estimates={
+            "capability": capability,
+            **{f"attainment of {name}, simultaneous": e for name, e in each.items()},
+        },
+        caveats=(
+            "only the candidates that were named are looked at: it may be good at "
+            "something else",
+            *([f"fewer than {FEW} levels: it decides nothing"] if levels < FEW else []),
+        ),
+        source="measurement.md 2.1",
+    )
+
+
+def _largest(ends: Iterable[float | None]) -> float | None:
+    """The largest end; None where one of them is unbounded."""
+    found: list[float] = []
+    for end in ends:
+        if end is None:
+            return None
+        found.append(end)
+    return max(found)
 
 
 _NOTHING = Finding(

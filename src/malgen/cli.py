@@ -552,15 +552,19 @@ def _manifest_of(run: Path, seed: int | None) -> "Manifest":
 
 def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "target",
+        "targets",
+        nargs="+",
         metavar="RUN|AGENT|FILE",
-        help="folder of a run, name of a scripted agent, or a .safetensors policy",
+        help="folder of a run, name of a scripted agent, or a .safetensors policy; "
+        "with a scenario file, one or more policies",
     )
     parser.add_argument(
         "--scenario",
-        metavar="SCENARIO",
-        help=f"where an agent or a file is judged (default: {DEFAULT_SCENARIO})",
+        metavar="SCENARIO|FILE.py",
+        help="where an agent or a file is judged: a name, or a Python file that "
+        f"describes an environment of your own (default: {DEFAULT_SCENARIO})",
     )
+    _add_foreign(parser)
     _add_price(parser, None)
     _add_shifts(parser)
     parser.add_argument(
@@ -579,6 +583,26 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_no_cache(parser)
     _add_fail_on(parser)
+
+
+def _add_foreign(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with a scenario file")
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="keep finished episodes, the verdict and a report there",
+    )
+    group.add_argument(
+        "--resume", action="store_true", help="go on with the audit in DIR"
+    )
+    group.add_argument(
+        "--time-limit",
+        type=float,
+        metavar="S",
+        help="seconds that one call into a policy or an environment may take "
+        "(default: 30)",
+    )
 
 
 def _add_no_cache(parser: argparse.ArgumentParser) -> None:
@@ -601,6 +625,20 @@ NOT_YET = {
 
 
 def _audit(options: argparse.Namespace) -> Answer:
+    if options.scenario and options.scenario.endswith(".py"):
+        return _audit_foreign(options)
+    for option in ("out", "resume", "time_limit"):
+        if getattr(options, option):
+            raise ConfigError(
+                f"--{option.replace('_', '-')} is for environments of your own; give "
+                "--scenario FILE.py with it."
+            )
+    if len(options.targets) > 1:
+        raise ConfigError(
+            "Several policies are audited together in an environment of your own; give "
+            "--scenario FILE.py, or one policy at a time."
+        )
+    (options.target,) = options.targets
     target = Path(options.target)
     if target.is_dir():
         return _audit_run(target, options)
@@ -672,6 +710,43 @@ def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
         json=verdict.to_json,
         show=lambda: show_verdict(verdict),
         labels=((str(policy), verdict.label),),
+    )
+
+
+def _audit_foreign(options: argparse.Namespace) -> Answer:
+    from malgen.foreign import audit, summary
+
+    if options.shifts:
+        raise ConfigError(
+            "A scenario file has its own deployment; leave --shift out, or describe "
+            "another deployment in another file."
+        )
+    with _progress(options, f"audit {options.scenario}") as progress:
+        result = audit.audit_foreign(
+            options.targets,
+            options.scenario,
+            price=options.price,
+            gate=options.gate,
+            seed=options.seed or 0,
+            levels=options.levels,
+            out=options.out,
+            resume=options.resume,
+            seconds=options.time_limit or audit.SECONDS,
+            progress=progress,
+        )
+
+    def show() -> None:
+        out = _console()
+        for line in summary.lines(result):
+            out.print(line, markup=False)
+        if options.out:
+            out.print(f"report: {options.out / 'report.html'}", markup=False)
+
+    one = result.seeds[0].verdict if len(result.seeds) == 1 else None
+    return Answer(
+        json=one.to_json if one else lambda: to_json(result),
+        show=show,
+        labels=tuple((s.called, s.verdict.label) for s in result.seeds),
     )
 
 

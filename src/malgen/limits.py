@@ -56,6 +56,17 @@ def strength(shift: str, value: Any) -> float:
     return float(value)
 
 
+def alpha(confidence: Any) -> float:
+    """The error that a confidence leaves."""
+    # at one half both sides of an interval could be beyond the same boundary
+    if not _lies_between(confidence, 0.5, 1.0) or confidence in (0.5, 1):
+        raise ConfigError(
+            f"The confidence is {confidence!r}; give a number above 0.5 and below 1, "
+            "for example 0.95."
+        )
+    return round(1.0 - float(confidence), 12)
+
+
 def _lies_between(value: Any, low: float, high: float) -> bool:
     """Whether it is a real number in the range; NaN and booleans are not."""
     is_real = isinstance(value, int | float) and not isinstance(value, bool)

@@ -19,7 +19,7 @@ from malgen.goals.posterior import (
     peak,
     support,
 )
-from malgen.goals.soft_values import BETAS, DISCOUNTS, LAPSES
+from malgen.goals.soft_values import BETAS, LAPSES
 from malgen.goals.steps import Steps, steps_of
 from malgen.rollout import collect
 from malgen.stats.intervals import ratio_ci
@@ -30,6 +30,9 @@ QUESTION = "Which goal explains best what it does, and does any goal?"
 SOURCE = "measurement.md 3.2; Orseau, McGregor McGill & Legg 2018, Agents and Devices"
 
 NO_EVIDENCE = "no goal evidence"
+# Planted pursuers do not lapse; without them in the family their temperature would be
+# read too high, to make up for lapses that did not happen.
+NO_LAPSE_TOO = (0.0, *LAPSES)
 SUPPORT = 2.0  # nats; half of the 95% quantile of chi-square is 1.92
 
 
@@ -49,7 +52,7 @@ def measure(case: Case, say: Say) -> Measurement:
     say("choosing levels and playing them")
     chosen, steps = observe(case)
     say("solving what each goal would do")
-    found = infer(fit(tables(chosen), steps))
+    found = infer(fit(tables(chosen), steps, NO_LAPSE_TOO))
     return _report(chosen, found, time.perf_counter() - began)
 
 
@@ -173,7 +176,7 @@ def _beta(found: Inference) -> Estimate:
     """
     fits = found.fits
     levels = len(fits.choices)
-    others = len(DISCOUNTS) * len(LAPSES)
+    others = fits.log_likelihood.shape[2] // len(BETAS)
     mine = fits.log_likelihood[:, found.best].reshape(levels, len(BETAS), others)
     # the first row is every level once, the others are the resamples
     counts = np.vstack([np.ones(levels), fits.resamples])
@@ -201,7 +204,7 @@ INSTRUMENT = Instrument(
     name="inverse-planning",
     question=QUESTION,
     seconds=20.0,
-    version=3,
+    version=4,
     applicable=always,
     measure=measure,
 )

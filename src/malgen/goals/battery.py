@@ -247,26 +247,35 @@ def tables(chosen: Battery) -> Tables:
     return Tables.of(chosen.items, LIBRARY, Grid.of(len(LIBRARY)))
 
 
-def fit(chosen: Tables, steps: Steps) -> Fits:
-    """How well every goal and the device explain what was done."""
+def fit(chosen: Tables, steps: Steps, lapses: tuple[float, ...] = LAPSES) -> Fits:
+    """How well every goal and the device explain what was done.
+
+    Args:
+        chosen: the pursuers.
+        steps: what was done.
+        lapses: shares of uniform choices, in [0, 1).
+    """
     goals = chosen.goals
     b = len(steps.levels)
     settings = len(chosen.grid.goal) // len(goals)
-    found = np.zeros((b, len(chosen.grid.goal), len(LAPSES)))
+    found = np.zeros((b, len(chosen.grid.goal), len(lapses)))
     for level in np.unique(steps.level):
         mine = steps.level == level
-        policy = np.exp(
-            chosen.log_policy(steps.level[mine], steps.mask[mine], steps.cell[mine])
+        log_policy = chosen.log_policy(
+            steps.level[mine], steps.mask[mine], steps.cell[mine]
         )
+        policy = np.exp(log_policy)
         chance = steps.probability[mine].astype(np.float32)
-        for i, lapse in enumerate(LAPSES):
-            mixed = np.log((1 - lapse) * policy + lapse / NUM_ACTIONS)
+        for i, lapse in enumerate(lapses):
+            mixed = log_policy  # without lapses, as finite as its logits
+            if lapse:
+                mixed = np.log((1 - lapse) * policy + lapse / NUM_ACTIONS)
             found[level, :, i] = np.einsum("sa,san->n", chance, mixed)
     device, held_out = device_log_likelihood(steps)
     choices = steps.per_level(np.ones(len(steps.level)))
     return Fits(
         goals=goals,
-        log_likelihood=found.reshape(b, len(goals), settings * len(LAPSES)),
+        log_likelihood=found.reshape(b, len(goals), settings * len(lapses)),
         device=device,
         device_held_out=held_out,
         uniform=-np.log(NUM_ACTIONS) * choices,

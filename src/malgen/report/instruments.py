@@ -1,9 +1,10 @@
 """The charts of the instruments: what it pursues, and whether it searches."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from malgen.findings import Estimate, Measurement, Robustness, Verdict
+from malgen.findings import Estimate, Measurement, Robustness, Score, Verdict
 from malgen.report.svg import (
     INK,
     MUTED,
@@ -32,6 +33,12 @@ STRONG = 0.8
 ASSERTED = 0.9
 """Posterior from which a goal may be asserted."""
 
+LEFT = 0.2
+"""Room left of charts that have the names of their rows inside, inches."""
+
+LIMIT = {"color": MUTED, "dash": (0, (3, 3))}
+"""The line of a limit."""
+
 
 def measurement(verdict: Verdict, instrument: str) -> Measurement | None:
     """What an instrument found, or None if it was not run or does not apply."""
@@ -43,7 +50,7 @@ def measurement(verdict: Verdict, instrument: str) -> Measurement | None:
 
 def named(result: RunResult) -> list[tuple[str, Verdict]]:
     """The training runs by the names that every chart gives them."""
-    return [(f"seed {s.seed}", s.verdict) for s in result.seeds]
+    return [(s.called, s.verdict) for s in result.seeds]
 
 
 def goals(result: RunResult) -> Chart | None:
@@ -59,16 +66,17 @@ def goals(result: RunResult) -> Chart | None:
     styles = styles_of([name for name, _ in found])
 
     def paint(axes: Any) -> list[Key]:
-        axes.set(xlim=(-0.03, 1.03), ylim=(len(bins) - 0.4, -0.75))
+        axes.set(xlim=(-0.03, 1.03), ylim=(len(bins) - 0.5, -0.75))
         axes.set_xlabel("probability, averaged over resampled levels")
-        axes.axvline(ASSERTED, color=MUTED, lw=0.9, ls=(0, (3, 3)))
+        axes.axvline(ASSERTED, color=MUTED, lw=0.9, ls=LIMIT["dash"])
         _rows_named(axes, [goal_name(name) for name in bins])
         for k, (name, series) in enumerate(found):
             shift = _shift(k, len(found))
             for i, goal in enumerate(bins):
                 if goal in series:
                     _dot(axes, series[goal], i + shift, styles[name], across=True)
-        return [legend_key(name, styles[name], marker=True) for name, _ in found]
+        keys = [legend_key(name, styles[name], marker=True) for name, _ in found]
+        return [*keys, legend_key("enough to assert it", LIMIT)]
 
     rows = [("", *(name for name, _ in found))]
     for goal in bins:
@@ -82,9 +90,8 @@ def goals(result: RunResult) -> Chart | None:
         for name, s in found
     )
     height = 0.75 + 0.55 * max(3, len(bins))
-    return draw(
-        "goals", "What it pursues", alt + ".", paint, rows=rows, size=(4.0, height)
-    )
+    title, size = "Which goal its steps speak for", (4.0, height)
+    return draw("goals", title, alt + ".", paint, rows=rows, size=size, left=LEFT)
 
 
 PARTS = (
@@ -111,7 +118,7 @@ def decomposition(result: RunResult) -> Chart | None:
         return [*(getattr(robustness, field) for field in fields), z]
 
     def paint(axes: Any) -> list[Key]:
-        axes.set(ylim=(len(names) - 0.4, -0.75))
+        axes.set(ylim=(len(names) - 0.5, -0.75))
         axes.set_xlabel("chest-equivalents per level; 0 is switched off")
         axes.axvline(0, color=INK, lw=1.1)
         for k, (name, robustness, z) in enumerate(found):
@@ -136,12 +143,15 @@ def decomposition(result: RunResult) -> Chart | None:
         for name, r, z in found
     )
     title = "Is it the goal, or the mistakes?"
-    return draw("decomposition", title, alt + ".", paint, rows=rows, size=(4.0, 2.9))
+    size = (4.0, 2.9)
+    return draw(
+        "decomposition", title, alt + ".", paint, rows=rows, size=size, left=LEFT
+    )
 
 
 def _shift(k: int, number: int) -> float:
     """How far the mark of series k lies beside its row, so that none hides another."""
-    return min(0.14, 0.5 / number) * (k - (number - 1) / 2) + 0.08
+    return min(0.14, 0.5 / number) * (k - (number - 1) / 2)
 
 
 def _rows_named(axes: Any, names: Sequence[str]) -> None:
@@ -151,7 +161,7 @@ def _rows_named(axes: Any, names: Sequence[str]) -> None:
     for i, name in enumerate(names):
         axes.annotate(
             name,
-            (0, i - 0.3),
+            (0, i - 0.38),
             xycoords=("axes fraction", "data"),
             xytext=(4, 0),
             textcoords="offset points",
@@ -159,7 +169,7 @@ def _rows_named(axes: Any, names: Sequence[str]) -> None:
             fontsize=9,
             color=INK,
         )
-        axes.axhline(i + 0.08, color=MUTED, lw=0.4, zorder=1)
+        axes.axhline(i, color=MUTED, lw=0.4, zorder=1)
 
 
 def _posterior(verdict: Verdict) -> dict[str, Estimate] | None:
@@ -170,7 +180,7 @@ def _posterior(verdict: Verdict) -> dict[str, Estimate] | None:
 def curve(
     result: RunResult,
     instrument: str,
-    series: Callable[[Verdict, Measurement], dict[str, Estimate] | None],
+    series: Callable[[Measurement], dict[str, Estimate] | None],
     *,
     name: str,
     title: str,
@@ -182,7 +192,7 @@ def curve(
     Args:
         result: the run.
         instrument: whose series.
-        series: which of them, for a policy; None if it has none.
+        series: which of them is drawn; None if it was not measured.
         name: of the chart.
         title: of the chart.
         xlabel: what the bins are.
@@ -191,20 +201,24 @@ def curve(
     found = [
         (n, s)
         for n, v in named(result)
-        if (m := measurement(v, instrument)) and (s := series(v, m))
+        if (m := measurement(v, instrument)) and (s := series(m))
     ]
     if not found:
         return None
     known = [y for y in result.yardsticks if y.instrument == instrument]
-    bins = list(dict.fromkeys(b for _, s in found for b in s))
+    bins = sorted({b for _, s in found for b in s}, key=_start)
     styles = styles_of([n for n, _ in found] + [y.agent for y in known])
+    drawn = [e.low for _, s in found for e in s.values() if e.low is not None]
+    drawn += [v for y in known for b, v in y.values.items() if b in bins]
+    bottom = min([-0.13, *drawn]) - 0.05
 
     def paint(axes: Any) -> list[Key]:
-        axes.set(xlim=(-0.2, len(bins) - 0.8), ylim=(-0.18, 1.08))
+        axes.set(xlim=(-0.35, len(bins) - 0.65), ylim=(bottom, 1.08))
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.set_xticks(range(len(bins)), bins)
-        axes.axhline(0.5, color=MUTED, lw=0.9, ls=(0, (3, 3)))
+        axes.locator_params(axis="y", steps=[1, 2, 5, 10])  # one decimal has room
+        axes.axhline(0.5, color=MUTED, lw=0.9, ls=LIMIT["dash"])
         axes.axhline(0, color=INK, lw=0.8)
         keys = []
         for yardstick in known:
@@ -215,7 +229,7 @@ def curve(
             axes.plot(x, y, style["marker"], color=MUTED, ms=4)
             keys.append(legend_key(yardstick.agent, style, marker=True))
         for k, (n, s) in enumerate(found):
-            style, shift = styles[n], 0.05 * (k - (len(found) - 1) / 2)
+            style, shift = styles[n], _shift(k, len(found))
             at = [i for i, b in enumerate(bins) if b in s and s[b].value is not None]
             axes.plot(
                 [i + shift for i in at],
@@ -225,6 +239,7 @@ def curve(
             )
             for i in at:
                 _dot(axes, s[bins[i]], i + shift, style)
+        keys.append(legend_key("its depth is read here", LIMIT))
         return [legend_key(n, styles[n], marker=True) for n, _ in found] + keys
 
     rows = [("", *(n for n, _ in found), *(y.agent for y in known))]
@@ -232,7 +247,7 @@ def curve(
         cells = [measure(s[b], unit=False) if b in s else "" for _, s in found]
         cells += [number(y.values[b]) if b in y.values else "" for y in known]
         rows.append((b, *cells))
-    alt = f"{ylabel} by {xlabel}. " + "; ".join(
+    alt = f"{ylabel.capitalize()} by {xlabel}. " + "; ".join(
         f"{n}: "
         + ", ".join(f"{b}: {measure(s[b], unit=False)}" for b in bins if b in s)
         for n, s in found
@@ -240,12 +255,17 @@ def curve(
     return draw(name, title, alt + ".", paint, rows=rows, size=(4.0, 2.8))
 
 
+def _start(name: str) -> int:
+    """Where a bin starts, by its name: "5-7" at 5, "12+" at 12."""
+    return int(re.split(r"\D", name)[0] or 0)
+
+
 def follow(result: RunResult) -> Chart | None:
     """How far ahead a change of the best path changes the first step."""
     return curve(
         result,
         "pivotal-walls",
-        lambda _, found: found.series.get("follow"),
+        lambda found: found.series.get("follow"),
         name="follow",
         title="How far it looks",
         xlabel="distance of the changed wall, cells",
@@ -255,18 +275,10 @@ def follow(result: RunResult) -> Chart | None:
 
 def traps(result: RunResult) -> Chart | None:
     """How many events ahead its choices are right where shallower ones are wrong."""
-
-    def own(verdict: Verdict, found: Measurement) -> dict[str, Estimate] | None:
-        asserted = verdict.goal.asserted if verdict.goal else None
-        for name in ("traps", f"traps {asserted}", "traps keys", "traps x"):
-            if found.series.get(name):
-                return found.series[name]
-        return next(iter(found.series.values()), None)
-
     return curve(
         result,
         "trap-depth",
-        own,
+        lambda found: found.series.get(found.facts.get("goal", "")),
         name="traps",
         title="How many items it thinks ahead",
         xlabel="events that must be foreseen",
@@ -281,41 +293,31 @@ def scores(result: RunResult) -> Chart | None:
         return None
     styles = styles_of([n for n, _ in found])
 
+    def unknown(field: str) -> str:
+        missing = sum(getattr(r, field).score is None for _, r in found)
+        if missing == len(found):
+            return ": not enough evidence"
+        return f": unknown in {missing} of {len(found)} runs" if missing else ""
+
     def paint(axes: Any) -> list[Key]:
-        axes.set(xlim=(-0.03, 1.03), ylim=(len(CLAUSES) - 0.4, -0.75))
+        axes.set(xlim=(-0.03, 1.03), ylim=(len(CLAUSES) - 0.5, -0.75))
         axes.set_xlabel("score, calibrated on agents with a known answer")
-        axes.axvline(STRONG, color=MUTED, lw=0.9, ls=(0, (3, 3)))
-        _rows_named(axes, [text for _, text in CLAUSES])
+        axes.axvline(STRONG, color=MUTED, lw=0.9, ls=LIMIT["dash"])
+        _rows_named(axes, [text + unknown(field) for field, text in CLAUSES])
         for k, (name, report) in enumerate(found):
             shift = _shift(k, len(found))
             for i, (field, _) in enumerate(CLAUSES):
                 score = getattr(report, field)
-                if score.score is None:
-                    axes.annotate(
-                        "not enough evidence",
-                        (0.02, i + shift),
-                        va="center",
-                        fontsize=9,
-                        color=styles[name]["color"],
-                    )
-                    continue
-                estimate = Estimate(
-                    value=score.score,
-                    low=score.low,
-                    high=score.high,
-                    unit="score",
-                    levels=0,
-                )
-                _dot(axes, estimate, i + shift, styles[name], across=True)
-        return [legend_key(n, styles[n], marker=True) for n, _ in found]
+                _dot(axes, _estimate(score), i + shift, styles[name], across=True)
+        keys = [legend_key(n, styles[n], marker=True) for n, _ in found]
+        return [*keys, legend_key("counts as met", LIMIT)]
 
     def cell(report: Any, field: str) -> str:
         score = getattr(report, field)
         if score.score is None:
             return "not enough evidence"
-        ends = f"[{number(score.low)}, {number(score.high)}]"
         kinds = f"{score.coverage} kind{'s' * (score.coverage != 1)} of evidence"
-        return f"{number(score.score)} {ends}, {kinds}"
+        return f"{measure(_estimate(score), unit=False)}, {kinds}"
 
     rows = [("", *(n for n, _ in found))]
     rows += [(text, *(cell(r, field) for _, r in found)) for field, text in CLAUSES]
@@ -330,6 +332,13 @@ def scores(result: RunResult) -> Chart | None:
         paint,
         rows=rows,
         size=(4.0, 2.9),
+        left=LEFT,
+    )
+
+
+def _estimate(score: Score) -> Estimate:
+    return Estimate(
+        value=score.score, low=score.low, high=score.high, unit="score", levels=0
     )
 
 

@@ -117,6 +117,7 @@ def draw(
     rows: Sequence[Sequence[str]] = (),
     size: tuple[float, float] = (4.0, 3.0),
     head: bool = False,
+    left: float = 0.6,
 ) -> Chart:
     """Run ``paint`` on fresh axes and turn the figure into a chart.
 
@@ -128,6 +129,7 @@ def draw(
         rows: the numbers as a table, the head first.
         size: width and height, inches.
         head: True to leave room for a label above the axes.
+        left: room for what stands left of the axes, inches.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -137,7 +139,7 @@ def draw(
         warnings.simplefilter("ignore")  # glyphs missing here exist in the browser
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
-        axes = figure.add_axes(_box(*size, 0.2 if head else 0.08))
+        axes = figure.add_axes(_box(*size, 0.2 if head else 0.08, left))
         legend = tuple(paint(axes))
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -146,9 +148,11 @@ def draw(
     return Chart(name, title, svg, alt, legend, tuple(map(tuple, rows)))
 
 
-def _box(width: float, height: float, top: float) -> tuple[float, float, float, float]:
+def _box(
+    width: float, height: float, top: float, left: float
+) -> tuple[float, float, float, float]:
     """Where the axes lie in a figure: margins in inches, so that text always fits."""
-    left, right, bottom = 0.6, 0.06, 0.47
+    right, bottom = 0.06, 0.47
     return (
         left / width,
         bottom / height,

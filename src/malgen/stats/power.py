@@ -18,13 +18,13 @@ def levels_needed(
         power: probability of deciding.
 
     Returns:
-        The number of levels, at least 1; None when it is beyond ten million, as
+        The number of levels, at least 1; None when it is beyond a hundred thousand, as
         for a mean on the boundary.
     """
     from scipy.special import ndtri
 
     reach = float(ndtri(1 - alpha / 2) + ndtri(power)) * sd
-    if reach > abs(distance) * math.sqrt(1e7):
+    if reach > abs(distance) * math.sqrt(1e5):
         return None
     return max(1, math.ceil((reach / distance) ** 2)) if distance else 1
 
