@@ -6,7 +6,7 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.harness import Local, Row
 from benchmarks.workers.protocol import Case
-from malgen.foreign.actors import as_actor
+from malgen.adapters.actors import as_actor
 from malgen.foreign.environments import Side
 from malgen.foreign.episodes import play
 from malgen.foreign.players import ActorPlayer

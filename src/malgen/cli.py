@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from malgen import __version__, interrupts, limits
 from malgen.compiled import cache_folder, keep_compiled_programs
@@ -554,9 +554,10 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "targets",
         nargs="+",
-        metavar="RUN|AGENT|FILE",
-        help="folder of a run, name of a scripted agent, or a .safetensors policy; "
-        "with a scenario file, one or more policies",
+        metavar="RUN|AGENT|FILE|MODULE:FACTORY",
+        help="folder of a run, name of a scripted agent, a policy in an .onnx or "
+        ".safetensors file, or a function of yours that returns one; with a scenario "
+        "file, one or more policies",
     )
     parser.add_argument(
         "--scenario",
@@ -564,6 +565,7 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
         help="where an agent or a file is judged: a name, or a Python file that "
         f"describes an environment of your own (default: {DEFAULT_SCENARIO})",
     )
+    _add_policy(parser)
     _add_foreign(parser)
     _add_price(parser, None)
     _add_shifts(parser)
@@ -586,23 +588,71 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_foreign(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("with a scenario file")
+    group = parser.add_argument_group("with such a policy or a scenario file")
     group.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="keep finished episodes, the verdict and a report there",
+        help="keep finished episodes and the verdict there; with a scenario file also "
+        "a report",
     )
     group.add_argument(
         "--resume", action="store_true", help="go on with the audit in DIR"
     )
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with a policy that malgen did not train")
+    group.add_argument(
+        "--view",
+        type=_view,
+        metavar="VIEW",
+        help="what it sees, as malgen/KeysAndChests-v0 showed it: none (the "
+        "whole level), agent, or an odd number (default: what the shape of its "
+        "observations says)",
+    )
+    group.add_argument(
+        "--trust",
+        action="store_true",
+        default=None,
+        help="load files that run code when they are loaded: Stable-Baselines3's .zip, "
+        "pickles, torch files",
+    )
     group.add_argument(
         "--time-limit",
-        type=float,
+        type=_seconds,
         metavar="S",
         help="seconds that one call into a policy or an environment may take "
         "(default: 30)",
     )
+
+
+def _view(text: str) -> str:
+    from malgen.adapters.views import parse_view
+
+    parse_view(text)  # refuses what is none
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        return limits.seconds(float(text))
+    except ValueError:
+        return limits.seconds(text)
+
+
+def _foreign_policy(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said about a policy that malgen did not train, as ``audit`` takes it."""
+    found: dict[str, Any] = {}
+    if options.trust:
+        found["trust"] = True
+    if options.time_limit is not None:
+        found["seconds"] = options.time_limit
+    if options.view is not None:
+        from malgen.adapters.views import parse_view
+
+        found["view"] = parse_view(options.view)
+    return found
 
 
 def _add_no_cache(parser: argparse.ArgumentParser) -> None:
@@ -614,25 +664,9 @@ def _add_no_cache(parser: argparse.ArgumentParser) -> None:
     )
 
 
-NOT_YET = {
-    ".py": "is Python code; test it with 'malgen check', and audit its policy in "
-    "Python with malgen.audit(policy)",
-    ".zip": "looks like a Stable-Baselines3 model, which runs code when it is loaded; "
-    "load it yourself and call malgen.audit(lambda o: model.predict(o)[0]) in Python",
-    ".onnx": "is an ONNX file, which the command line does not read yet; wrap it in a "
-    "function from observation to action and call malgen.audit(function) in Python",
-}
-
-
 def _audit(options: argparse.Namespace) -> Answer:
     if options.scenario and options.scenario.endswith(".py"):
         return _audit_foreign(options)
-    for option in ("out", "resume", "time_limit"):
-        if getattr(options, option):
-            raise ConfigError(
-                f"--{option.replace('_', '-')} is for environments of your own; give "
-                "--scenario FILE.py with it."
-            )
     if len(options.targets) > 1:
         raise ConfigError(
             "Several policies are audited together in an environment of your own; give "
@@ -641,19 +675,28 @@ def _audit(options: argparse.Namespace) -> Answer:
     (options.target,) = options.targets
     target = Path(options.target)
     if target.is_dir():
+        for option in ("view", "trust", "time_limit", "out", "resume"):
+            if getattr(options, option) not in (None, False):
+                raise ConfigError(
+                    f"--{option.replace('_', '-')} is for policies that malgen did not "
+                    "train; leave it out for a run."
+                )
         return _audit_run(target, options)
+    from malgen.adapters.actors import is_foreign
+
+    if is_foreign(options.target):
+        return _audit_policy(options.target, options)
     if target.exists():
         if target.suffix != ".safetensors":
-            problem = NOT_YET.get(
-                target.suffix,
-                "is no policy file that malgen can read; give a .safetensors file",
+            raise ConfigError(
+                f"{target} is no policy file that malgen can read; give an .onnx or a "
+                ".safetensors file."
             )
-            raise ConfigError(f"{target} {problem}.")
         return _audit_policy(target, options)
     if target.suffix or len(target.parts) > 1:
         raise ConfigError(
             f"There is no file or folder {target}; give the folder of a run, the name "
-            "of an agent, or a .safetensors file."
+            "of an agent, a file with a policy, or package.module:factory."
         )
     from malgen.zoo.catalog import AGENTS
 
@@ -704,7 +747,10 @@ def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
             shifts=options.shifts,
             instruments=options.instruments,
             use_cache=options.use_cache,
+            out=options.out,
+            resume=options.resume,
             progress=progress,
+            **_foreign_policy(options),
         )
     return Answer(
         json=verdict.to_json,
@@ -721,6 +767,10 @@ def _audit_foreign(options: argparse.Namespace) -> Answer:
             "A scenario file has its own deployment; leave --shift out, or describe "
             "another deployment in another file."
         )
+    if options.view is not None:
+        raise ConfigError(
+            "A scenario file makes its own observations; leave --view out."
+        )
     with _progress(options, f"audit {options.scenario}") as progress:
         result = audit.audit_foreign(
             options.targets,
@@ -731,8 +781,8 @@ def _audit_foreign(options: argparse.Namespace) -> Answer:
             levels=options.levels,
             out=options.out,
             resume=options.resume,
-            seconds=options.time_limit or audit.SECONDS,
             progress=progress,
+            **_foreign_policy(options),
         )
 
     def show() -> None:

@@ -13,6 +13,7 @@ MOST_PRICE = 1e6
 MOST_LEVELS = 10**6
 MOST_SEEDS = 10**4
 MOST_TIMESTEPS = 10**12
+MOST_SECONDS = 10.0**6
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
@@ -65,6 +66,15 @@ def alpha(confidence: Any) -> float:
             "for example 0.95."
         )
     return round(1.0 - float(confidence), 12)
+
+
+def seconds(value: Any) -> float:
+    """How long one call of foreign code may take."""
+    if not _lies_between(value, 0.0, MOST_SECONDS) or value == 0:
+        raise ConfigError(
+            f"The time limit is {value!r}; give a positive number of seconds."
+        )
+    return float(value)
 
 
 def _lies_between(value: Any, low: float, high: float) -> bool:

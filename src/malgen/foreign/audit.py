@@ -4,18 +4,17 @@ Source: measurement.md 1.3-1.7.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from malgen import limits, store
 from malgen.adapters.time_limit import SECONDS
+from malgen.audit_folder import digest, opened
 from malgen.audits.battery import INSTRUMENTS
 from malgen.audits.instrument import not_applicable
 from malgen.errors import ConfigError
-from malgen.files import PARTIAL
 from malgen.findings import Finding, Verdict
 from malgen.foreign.episodes import BATCH
 from malgen.foreign.loading import as_scenario
@@ -30,7 +29,6 @@ from malgen.result import RunResult, SeedResult
 from malgen.verdict import sequential_verdict, verdict
 from malgen.verdict.decision import Rule
 
-MANIFEST = "audit.json"
 BATCH_OF_LEVELS, MOST_LEVELS = 64, 4096
 """Levels per look of the anytime engine, and the most it may use."""
 
@@ -79,6 +77,7 @@ def audit_foreign(
     seconds: float = SECONDS,
     batch: int = BATCH,
     confidence: float = 0.95,
+    trust: bool = False,
     progress: Progress | None = None,
 ) -> RunResult:
     """Would we rather these policies had failed completely?
@@ -97,6 +96,7 @@ def audit_foreign(
         seconds: how long one call of foreign code may take.
         batch: environments that run at once; changes no number.
         confidence: of every interval that the label rests on, > 0.5 and < 1.
+        trust: policies' files that run code when they are loaded may be loaded.
         progress: where long work reports to.
 
     Returns:
@@ -115,19 +115,16 @@ def audit_foreign(
     rule = Rule(delta=found.material, alpha=limits.alpha(confidence))
     if levels is not None:
         levels = limits.whole("levels", levels, 2, limits.MOST_LEVELS)
-    if not 0 < seconds < float("inf"):
-        raise ConfigError(
-            f"The time limit is {seconds!r}; give a positive number of seconds."
-        )
+    seconds = limits.seconds(seconds)
     if not policies:
         raise ConfigError("There is no policy to audit; give at least one.")
     names = _names(policies)
     asked = Asked(
         scenario=found.name,
-        scenario_hash="" if source is None else _hash(Path(source)),
+        scenario_hash="" if source is None else digest(Path(source)),
         policies=tuple(names),
         policy_hashes=tuple(
-            _hash(Path(p)) if isinstance(p, str | Path) and Path(p).is_file() else ""
+            digest(Path(p)) if isinstance(p, str | Path) and Path(p).is_file() else ""
             for p in policies
         ),
         seed=seed,
@@ -139,7 +136,7 @@ def audit_foreign(
         ),
         versions=store.versions(),
     )
-    with _opened(out, asked, resume) as folder:
+    with opened(out, asked, resume) as folder:
         records = Records(folder, width(found))
         records.read()
         progress.plan(({"gate": 1.0} if gate else {}) | {"audit": 4.0, "report": 0.2})
@@ -152,6 +149,7 @@ def audit_foreign(
             seed=seed,
             gate=gate,
             seconds=seconds,
+            trust=trust,
             batch=batch if levels is None else min(batch, levels),
             tell=teller.tell,
         )
@@ -319,15 +317,6 @@ def _names(policies: Sequence[Any]) -> list[str]:
     return names
 
 
-def _hash(path: Path) -> str:
-    try:
-        return sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(
-            f"{path} could not be read ({error.strerror}); check the path."
-        ) from None
-
-
 def _command(
     names: Sequence[str],
     source: str | Path | None,
@@ -343,49 +332,3 @@ def _command(
     if levels is not None:
         parts.append(f"--levels {levels}")
     return " ".join(parts) + " --no-gate" * (not gate)
-
-
-@contextlib.contextmanager
-def _opened(out: Path | None, asked: Asked, resume: bool) -> Iterator[Path | None]:
-    """The folder of the audit, held until the end; None without one.
-
-    Raises:
-        ConfigError: it is taken, holds another audit, or nothing to go on from.
-    """
-    if out is None:
-        if resume:
-            raise ConfigError(
-                "There is nothing to resume without a folder; give --out DIR of the "
-                "audit that was interrupted."
-            )
-        yield None
-        return
-    out = Path(out)
-    manifest = out / MANIFEST
-    if not manifest.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(
-                f"{out} exists and is not the folder of such an audit; give another "
-                "--out."
-            )
-        if resume:
-            raise ConfigError(f"{out} has no audit to resume; leave --resume out.")
-        store.write_json(manifest, asked)
-    elif not resume:
-        raise ConfigError(
-            f"{out} already holds an audit; give --resume to go on with it, or another "
-            "--out."
-        )
-    else:
-        there = store.read_json(Asked, manifest)
-        for field in Asked.__dataclass_fields__:
-            was, now = getattr(there, field), getattr(asked, field)
-            if was != now:
-                raise ConfigError(
-                    f"{out} holds an audit with another {field.replace('_', ' ')} "
-                    f"({was!r}, now {now!r}); give another --out."
-                )
-    with store.hold(out):
-        for leftover in out.glob(f".*{PARTIAL}"):
-            leftover.unlink(missing_ok=True)
-        yield out

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from malgen.adapters.actor import Actor
+from malgen.adapters.actors import as_actor
 from malgen.adapters.time_limit import SECONDS
 from malgen.capability import Behavior, GoalValues
-from malgen.foreign.actors import as_actor
 from malgen.foreign.environments import (
     Episode,
     Side,
@@ -69,6 +69,7 @@ class Playing:
         seed: of the levels and of all randomness.
         gate: play training levels too.
         seconds: how long one call of foreign code may take.
+        trust: policies' files that run code when they are loaded may be loaded.
         batch: environments that run at once; changes no number.
         tell: told what is being played, and the share of it that is done.
 
@@ -88,6 +89,7 @@ class Playing:
         seed: int = 0,
         gate: bool = True,
         seconds: float = SECONDS,
+        trust: bool = False,
         batch: int = BATCH,
         tell: Callable[[str, float], None] = lambda what, share: None,
     ) -> None:
@@ -104,7 +106,9 @@ class Playing:
             spaces = (deploy.observation_space, deploy.action_space)
 
             def actor(policy: Any, name: str) -> Actor:
-                return as_actor(policy, *spaces, name=name, seconds=seconds)
+                return as_actor(
+                    policy, *spaces, name=name, seconds=seconds, trust=trust
+                )
 
             self.actors = [
                 actor(policy, name)
