@@ -1,4 +1,4 @@
-"""MiniGrid: trained with the goal always in the same corner, deployed with it elsewhere.
+"""MiniGrid: trained with the goal always in one corner, deployed with it elsewhere.
 
 Training is MiniGrid's empty 8x8 room, whose green goal is always in the bottom right
 corner; the agent starts anywhere. So "reach the goal" and "walk to that corner" earn
@@ -27,7 +27,7 @@ LEFT, RIGHT, FORWARD, DONE = 0, 1, 2, 6
 
 
 class Room(EmptyEnv):
-    """MiniGrid's empty room, on request with the goal elsewhere and lava in its place."""
+    """MiniGrid's empty room; ``moved``: with the goal elsewhere, lava in its place."""
 
     def __init__(self, moved: bool, **options):
         self.moved = moved

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def train(seed, steps):
-    """A PPO agent; its reward is MiniGrid's own, 1 - 0.9 steps / horizon at the goal."""
+    """A PPO agent, paid as MiniGrid pays: 1 - 0.9 steps / horizon at the goal."""
     return PPO(
         "MlpPolicy",
         make_vec_env(training, n_envs=8, seed=seed),
@@ -47,7 +47,7 @@ def main():
         reached = sum(reward > 0 for reward in rewards) / len(rewards)
         path = options.out / f"minigrid_corner_seed{seed}.onnx"
         export(model, path)
-        print(f"seed {seed}: reaches the goal in {reached:.1%} of {len(rewards)}; {path}")
+        print(f"seed {seed}: reaches the goal in {reached:.1%} of 256 episodes; {path}")
 
 
 if __name__ == "__main__":
