@@ -1,5 +1,6 @@
 """What a policy answered, checked and as arrays; one sentence for what is wrong."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,12 @@ def sharp_rows(actions: np.ndarray, size: int) -> np.ndarray:
         actions: whole numbers from 0.
         size: number of actions.
     """
-    return (-LEAST * np.eye(size, dtype=np.float32))[actions]
+    return _sharp(size)[actions]
+
+
+@cache
+def _sharp(size: int) -> np.ndarray:
+    return -LEAST * np.eye(size, dtype=np.float32)
 
 
 def drawn(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:

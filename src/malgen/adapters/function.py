@@ -68,10 +68,15 @@ class FunctionActor(Actor):
             actions = checked_actions(self._who, answers, number, self._space)
             return Choices(actions=actions), memory
         low, high = self._span
-        if all(type(answer) is int for answer in answers):  # checked all at once
-            actions = np.array(answers, dtype=np.int64)
-            if not number or (actions.min() >= low and actions.max() < high):
-                return Choices(actions=actions), memory
+        try:
+            actions = np.array(answers)
+        except (TypeError, ValueError):
+            actions = np.zeros(0)  # of several shapes: told below
+        if not number:
+            return Choices(actions=actions.astype(np.int64)), memory
+        whole = actions.dtype == np.int64 and actions.shape == (number,)
+        if whole and actions.min() >= low and actions.max() < high:
+            return Choices(actions=actions), memory  # checked all at once
         return self._sorted_out(answers, self._space, rng, greedy), memory
 
     @property

@@ -260,6 +260,10 @@ class OnnxActor(Actor):
             memory[starts] = 0
             memory = np.moveaxis(memory, 0, self._axis)
         size = self._file.batch or max(number, 1)
+        if size == number:  # as it is: copies cost as much as a small network
+            found, memory = self._run(seen, memory)
+            self._check_memory(memory)
+            return self._choices(found, number, rng, greedy), memory
         parts, memories = [], []
         for start in range(0, number, size):
             index = np.minimum(np.arange(start, start + size), number - 1)
@@ -273,9 +277,12 @@ class OnnxActor(Actor):
         found = np.concatenate(parts) if parts else np.zeros((0,))
         if memories:
             memory = np.concatenate(memories, axis=self._axis)
-            if np.isnan(memory).any():
-                raise ContractError(f"{self._who} has NaN in its memory.")
+            self._check_memory(memory)
         return self._choices(found, number, rng, greedy), memory
+
+    def _check_memory(self, memory: np.ndarray | None) -> None:
+        if memory is not None and np.isnan(memory).any():
+            raise ContractError(f"{self._who} has NaN in its memory.")
 
     def _choices(self, found: np.ndarray, number: int, rng, greedy: bool) -> Choices:
         if self._kind == "actions":
