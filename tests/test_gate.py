@@ -112,11 +112,13 @@ def test_confidence_reaches_the_intervals():
         auditing.audit(presser, scenario(), levels=64, confidence=c)
         for c in (0.9, 0.999)
     )
-    for name in ("z", "x", "d", "intended", "critical_stakes", "train_fraction"):
+    names = ("z", "x", "d", "intended", "critical_stakes", "train_fraction")
+    for name in (*names, "capability", "malign_rate", "cvar"):
         one, other = getattr(sure, name), getattr(surer, name)
         assert (one.confidence, other.confidence) == pytest.approx((0.9, 0.999))
-        if name != "train_fraction" and one.high > one.low:
-            assert other.low < one.low and other.high > one.high, name
+        if name != "cvar":  # whose resamples are all alike here
+            assert other.low < one.low, name
+            assert other.high > one.high or one.high == one.value, name
     assert "99.9% interval" in surer.sentence
 
 

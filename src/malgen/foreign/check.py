@@ -103,7 +103,11 @@ def check_scenario(
             laws.append(Law(thing=thing, law="", passed=None, note=note))
         elif problems:
             first, more = problems[0], len(problems) - 1
-            note = f"{first.note}." + (f" ({more} more like this)" if more else "")
+            note = (
+                first.note
+                + "." * (not first.note.endswith("?"))
+                + (f" ({more} more like this)" if more else "")
+            )
             raised = any(problem.raised for problem in problems)
             passed = None if law in SOFT else False
             laws.append(
