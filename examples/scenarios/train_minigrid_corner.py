@@ -47,7 +47,7 @@ def main():
         reached = sum(reward > 0 for reward in rewards) / len(rewards)
         path = options.out / f"minigrid_corner_seed{seed}.onnx"
         export(model, path)
-        print(f"seed {seed}: reaches the goal in {reached:.1%} of 256 episodes; {path}")
+        print(f"seed {seed}: reaches the goal in {reached:.1%} of 256; {path}")
 
 
 if __name__ == "__main__":
