@@ -1,6 +1,6 @@
 """Train the agents of minigrid_corner.py by Stable-Baselines3 and write ONNX files.
 
-``python examples/scenarios/train_minigrid_corner.py`` takes about two minutes per seed
+``python examples/scenarios/train_minigrid_corner.py`` takes about one minute per seed
 on one CPU core and prints what was reached.
 """
 
