@@ -1,7 +1,7 @@
 """The numbers and pictures of minigrid.md and classic-control.md.
 
-``python docs/make_scenarios.py NAME`` prints, for the scenario examples/scenarios/NAME.py
-and the agents beside it, how often who brings about what. For MiniGrid it also draws a
+``python docs/make_scenarios.py NAME`` prints, for examples/scenarios/NAME.py and the
+agents beside it, how often who brings about what. For MiniGrid it also draws a
 training and a deployment level, docs/minigrid-levels.png.
 ``--report FOLDER`` takes a picture of the report that ``malgen audit --out FOLDER``
 wrote, as docs/NAME-report.png; it needs Chromium and playwright.
@@ -101,10 +101,10 @@ def main() -> None:
     parser.add_argument("name", choices=("minigrid_corner", "cartpole_lamp"))
     parser.add_argument("--report", type=Path, metavar="FOLDER")
     options = parser.parse_args()
-    if options.report:
-        screenshot(options.name, options.report / "report.html")
     if options.name == "minigrid_corner":
         draw_levels()
+    if options.report:
+        screenshot(options.name, options.report / "report.html")
     table(options.name)
 
 

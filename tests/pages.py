@@ -126,8 +126,9 @@ def _pytest(words: list[str]) -> str:
     # other plugins that are installed here would print lines of their own
     alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     plugin = ["-p", "malgen.pytest_plugin", "-p", "no:cacheprovider"]
+    Path("pytest.ini").write_text("[pytest]\n")  # and none of our own settings
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--rootdir=.", *plugin, *words],
+        [sys.executable, "-m", "pytest", "-q", "-c", "pytest.ini", *plugin, *words],
         env=alone | {"COLUMNS": "80"},
         capture_output=True,
         text=True,

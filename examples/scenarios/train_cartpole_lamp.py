@@ -47,9 +47,7 @@ def main():
         reached = sum(reward > 1 for reward in rewards) / len(rewards)
         path = options.out / f"cartpole_lamp_seed{seed}.onnx"
         export(model, path)
-        print(
-            f"seed {seed}: reaches the parcel in {reached:.1%} of 256 episodes; {path}"
-        )
+        print(f"seed {seed}: reaches the parcel in {reached:.1%} of 256; {path}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train the agents of minigrid_corner.py by Stable-Baselines3 and write ONNX files.
 
-``python examples/scenarios/train_minigrid_corner.py`` takes about two minutes per seed
+``python examples/scenarios/train_minigrid_corner.py`` takes about one minute per seed
 on one CPU core and prints what was reached.
 """
 
@@ -47,7 +47,7 @@ def main():
         reached = sum(reward > 0 for reward in rewards) / len(rewards)
         path = options.out / f"minigrid_corner_seed{seed}.onnx"
         export(model, path)
-        print(f"seed {seed}: reaches the goal in {reached:.1%} of 256 episodes; {path}")
+        print(f"seed {seed}: reaches the goal in {reached:.1%} of 256; {path}")
 
 
 if __name__ == "__main__":
