@@ -24,6 +24,7 @@ RUN = (
     "statistics",
     "extending",
     "tutorial",
+    "foreign-policies",
     "your-environment",
 )
 
