@@ -24,8 +24,8 @@ RUN = (
     "statistics",
     "extending",
     "tutorial",
-    "foreign-policies",
     "your-environment",
+    "foreign-policies",
 )
 
 

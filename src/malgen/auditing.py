@@ -15,7 +15,7 @@ from malgen import limits, store
 from malgen.adapters.actors import is_foreign
 from malgen.adapters.policies import ActorPolicy, as_policy
 from malgen.adapters.time_limit import SECONDS
-from malgen.adapters.views import INFERRED, View
+from malgen.adapters.views import INFERRED, View, observation_shape
 from malgen.agents.weights_file import load_policies, number_of, policy_at
 from malgen.audit_folder import digest, opened
 from malgen.audits import battery
@@ -32,7 +32,7 @@ from malgen.judging import HAND_WRITTEN, SKIPPED
 from malgen.looks import Asked, Looks
 from malgen.progress import Progress, Silent
 from malgen.registry import look_up
-from malgen.scenarios import find_scenario, find_shift
+from malgen.scenarios import SCENARIOS, find_scenario, find_shift
 from malgen.shifts import Shift
 from malgen.streams import stream
 from malgen.types import Deployment, HostPolicy, Policy
@@ -229,6 +229,8 @@ def audit(
             base = baselines(stream(seed, "random", start), found, tell(0.4))
             tell(0.8)("playing")
             player = looks.player(start, size, agent)
+            if isinstance(player, ActorPolicy):
+                player.where = f"on levels of seed {seed}, from number {start} on"
             seen = observe(stream(seed, "play", start), player, found, base, side)
             looks.put(start, seen)
             return tables(seen, found, base)
@@ -281,9 +283,35 @@ def _resolve(
             look_up("agent", str(policy), AGENTS)
         found = _Subject(_load_one(path), "trained")
     else:
-        return _Subject(as_policy(policy, size, **foreign), "unknown")
+        agent = as_policy(policy, size, **foreign)
+        if isinstance(agent, ActorPolicy) and foreign["view"] == INFERRED:
+            _refuse_two_readings(agent, size)
+        return _Subject(agent, "unknown")
     as_policy(found.policy, view=foreign["view"])  # refuses a view
     return found
+
+
+def _refuse_two_readings(agent: ActorPolicy, size: tuple[int, int]) -> None:
+    """A crop of these levels may be all that there is on those of another scenario.
+
+    Raises:
+        ConfigError: the shape of what the policy takes can mean either.
+    """
+    if not isinstance(agent.view, int):
+        return
+    shape = observation_shape(*size, agent.view)
+    others = [
+        each.name
+        for each in SCENARIOS.values()
+        if observation_shape(each.size, each.size, "agent") == shape
+    ]
+    if others:
+        raise ConfigError(
+            f"The policy {agent.name!r} sees {shape[0]}x{shape[1]} cells, which is "
+            f"everything around the agent on levels of {others[0]} but a crop here; "
+            f"give --scenario {others[0]} if it was trained there, or else --view "
+            f"{agent.view} (in Python view={agent.view})."
+        )
 
 
 def _name(subject: _Subject) -> str:

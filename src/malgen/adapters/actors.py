@@ -21,8 +21,8 @@ from malgen.errors import ConfigError, ContractError, ForeignError
 
 def as_actor(
     policy: Any,
-    observation_space: gymnasium.Space,
-    action_space: gymnasium.Space,
+    observation_space: gymnasium.Space | None = None,
+    action_space: gymnasium.Space | None = None,
     *,
     name: str = "",
     seconds: float = SECONDS,
@@ -36,8 +36,9 @@ def as_actor(
             logits); the path of an ONNX file; "package.module:factory", where the
             factory returns any of these; or, with ``trust``, the path of a file that
             runs code when it is loaded.
-        observation_space: of the environment.
-        action_space: of the environment.
+        observation_space: of the environment; None: the policy's own, where it says.
+        action_space: of the environment; None: the policy's own, where it says. What
+            a function returns is then taken for actions, whatever they are.
         name: how reports call it; "": its own name.
         seconds: how long one call may take.
         trust: files that run code when they are loaded may be loaded.
@@ -55,8 +56,19 @@ def as_actor(
         return found
     shape = one_array(observation_space)
     if isinstance(found, OnnxFile):
+        if observation_space is None:
+            shape = found.any_observation()
+        if action_space is None:
+            action_space = found.action_space()
         return OnnxActor(found, shape, action_space, name=name, seconds=seconds)
     if callable(getattr(found, "predict", None)):
+        if action_space is None:
+            action_space = getattr(found, "action_space", None)
+        if action_space is None:
+            raise ContractError(
+                f"A {type(found).__name__} does not say which actions there are; give "
+                "action_space."
+            )
         return PredictActor(found, shape, action_space, name=name, seconds=seconds)
     if callable(found):
         return FunctionActor(found, action_space, name=name, seconds=seconds)
@@ -110,7 +122,7 @@ def is_foreign(policy: str | Path) -> bool:
     return path.suffix in known or (":" in str(policy) and not path.exists())
 
 
-def one_array(space: gymnasium.Space) -> tuple[int, ...] | None:
+def one_array(space: gymnasium.Space | None) -> tuple[int, ...] | None:
     """The shape of an observation that is one array; None for dictionaries and more."""
     plain = spaces.Box | spaces.MultiBinary | spaces.Discrete | spaces.MultiDiscrete
     return space.shape if isinstance(space, plain) else None

@@ -1,5 +1,6 @@
 """What a policy answered, checked and as arrays; one sentence for what is wrong."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,12 @@ def checked_actions(who: str, answers: Any, number: int, space: spaces.Space) ->
                     f"from {low} to {high}."
                 )
             array = array.astype(np.int64)
-        outside = array[(array < low) | (array > high)]
+        outside = np.flatnonzero((array < low) | (array > high))
         if len(outside):
             raise ContractError(
-                f"{who} returned the action {int(outside[0])}, which is out of range; "
-                f"use {meaning(space)}."
+                f"{who} returned the action {int(array[outside[0]])}, which is out of "
+                f"range; use {meaning(space)}.",
+                row=int(outside[0]),
             )
         return array
     shape = (number, *(space.shape or ()))
@@ -87,11 +89,15 @@ def checked_logits(who: str, values: Any, number: int, size: int) -> np.ndarray:
         )
     if np.isnan(array).any():
         raise ContractError(
-            f"{who} returned NaN; return finite logits (check its weights and inputs)."
+            f"{who} returned NaN; return finite logits (check its weights and inputs).",
+            row=int(np.isnan(array).any(axis=1).argmax()),
         )
     top = array.max(axis=1, keepdims=True)
     if not np.isfinite(top).all():
-        raise ContractError(f"{who} returned an infinite logit; return finite logits.")
+        raise ContractError(
+            f"{who} returned an infinite logit; return finite logits.",
+            row=int((~np.isfinite(top[:, 0])).argmax()),
+        )
     # masked actions are -inf or about as low; a sharp but finite row says the same
     return np.maximum(array - top, LEAST).astype(np.float32)
 
@@ -107,7 +113,12 @@ def sharp_rows(actions: np.ndarray, size: int) -> np.ndarray:
         actions: whole numbers from 0.
         size: number of actions.
     """
-    return (-LEAST * np.eye(size, dtype=np.float32))[actions]
+    return _sharp(size)[actions]
+
+
+@cache
+def _sharp(size: int) -> np.ndarray:
+    return -LEAST * np.eye(size, dtype=np.float32)
 
 
 def drawn(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -115,7 +126,7 @@ def drawn(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
 
 
-def as_array(who: str, answers: Any, space: spaces.Space) -> np.ndarray:
+def as_array(who: str, answers: Any, space: spaces.Space | None) -> np.ndarray:
     """The answers as an array of numbers; NaN and everything else is refused."""
     try:
         array = np.asarray(answers)
@@ -140,15 +151,19 @@ def as_array(who: str, answers: Any, space: spaces.Space) -> np.ndarray:
     return array
 
 
-def _expected(space: spaces.Space) -> str:
+def _expected(space: spaces.Space | None) -> str:
+    if space is None:
+        return "an action"
     if not isinstance(space, spaces.Discrete):
         return f"a member of {space}"
     low, high = int(space.start), int(space.start + space.n) - 1
     return f"an action from {low} to {high}, or finite logits"
 
 
-def meaning(space: spaces.Space) -> str:
+def meaning(space: spaces.Space | None) -> str:
     """Which actions there are, in words."""
+    if space is None:
+        return "a number, or an array of numbers"
     if not isinstance(space, spaces.Discrete):
         return f"a member of {space}"
     low, high = int(space.start), int(space.start + space.n) - 1

@@ -30,7 +30,8 @@ class FunctionActor(Actor):
     Args:
         function: takes one observation; returns an action, or a row of logits where
             actions are discrete.
-        action_space: of the environment.
+        action_space: of the environment; None if that is not known: then all numbers
+            but NaN are taken for actions.
         name: how reports call it.
         seconds: how long one call may take.
     """
@@ -38,7 +39,7 @@ class FunctionActor(Actor):
     def __init__(
         self,
         function: Callable[[Any], Any],
-        action_space: spaces.Space,
+        action_space: spaces.Space | None,
         *,
         name: str = "",
         seconds: float = SECONDS,
@@ -61,15 +62,22 @@ class FunctionActor(Actor):
         else:
             rows = observations
         answers = self._asked(rows, number)
+        if self._space is None:
+            return Choices(actions=as_array(self._who, answers, None)), memory
         if self._span is None:
             actions = checked_actions(self._who, answers, number, self._space)
             return Choices(actions=actions), memory
         low, high = self._span
-        if all(type(answer) is int for answer in answers):  # checked all at once
-            actions = np.array(answers, dtype=np.int64)
-            if not number or (actions.min() >= low and actions.max() < high):
-                return Choices(actions=actions), memory
-        return self._sorted_out(answers, rng, greedy), memory
+        try:
+            actions = np.array(answers)
+        except (TypeError, ValueError):
+            actions = np.zeros(0)  # of several shapes: told below
+        if not number:
+            return Choices(actions=actions.astype(np.int64)), memory
+        whole = actions.dtype == np.int64 and actions.shape == (number,)
+        if whole and actions.min() >= low and actions.max() < high:
+            return Choices(actions=actions), memory  # checked all at once
+        return self._sorted_out(answers, self._space, rng, greedy), memory
 
     @property
     def _who(self) -> str:
@@ -78,6 +86,14 @@ class FunctionActor(Actor):
     def _asked(self, rows: Any, number: int) -> list[Any]:
         """What it answers to each; nobody waits longer than the time limit."""
         answers: list[Any] = []
+        try:
+            self._ask(rows, number, answers)
+        except MalgenError as error:
+            # the one that it was asked about, also when the time was up
+            raise type(error)(str(error), row=len(answers)) from error.__cause__
+        return answers
+
+    def _ask(self, rows: Any, number: int, answers: list[Any]) -> None:
         clock, renew = time.monotonic, RENEW * self._seconds
         function = self._function
         while len(answers) < number:
@@ -96,35 +112,47 @@ class FunctionActor(Actor):
                         f"{_first_line(error)} on an observation "
                         f"{_described(rows[len(answers)])}."
                     ) from error
-        return answers
 
-    def _sorted_out(self, answers: list[Any], rng, greedy: bool) -> Choices:
+    def _sorted_out(
+        self, answers: list[Any], space: spaces.Space, rng, greedy: bool
+    ) -> Choices:
         """Actions and rows of logits, in any number type; not fast."""
         low, high = self._span or (0, 0)
         size = high - low
         actions, rows, any_logits = [], [], False
-        for answer in answers:
-            array = as_array(self._who, answer, self._space)
-            if array.shape == (size,) and size > 1:
-                rows.append(checked_logits(self._who, array[None], 1, size)[0])
+        for i, answer in enumerate(answers):
+            try:
+                logits, action = self._one(answer, space, size)
+            except ContractError as error:
+                raise ContractError(str(error), row=i) from error.__cause__
+            if logits is not None:
                 any_logits = True
-                row = rows[-1] if greedy else rows[-1] + rng.gumbel(size=size)
-                actions.append(low + int(np.argmax(row)))
-                continue
-            if array.size != 1:
-                raise ContractError(
-                    f"{self._who} returned an array of shape {array.shape}; return "
-                    f"one action, or {size} logits."
-                )
-            (action,) = checked_actions(self._who, array.reshape(1), 1, self._space)
-            actions.append(int(action))
-            rows.append(sharp_rows(np.array(action - low), size))
+                row = logits if greedy else logits + rng.gumbel(size=size)
+                action = low + int(np.argmax(row))
+            actions.append(action)
+            sharp = sharp_rows(np.array(action - low), size)
+            rows.append(sharp if logits is None else logits)
         if any_logits:
             self.offers_logits = True
         return Choices(
             actions=np.array(actions, dtype=np.int64),
             logits=np.stack(rows) if any_logits else None,
         )
+
+    def _one(
+        self, answer: Any, space: spaces.Space, size: int
+    ) -> tuple[np.ndarray | None, int]:
+        """An answer's logits, or None and its action."""
+        array = as_array(self._who, answer, space)
+        if array.shape == (size,) and size > 1:
+            return checked_logits(self._who, array[None], 1, size)[0], 0
+        if array.size != 1:
+            raise ContractError(
+                f"{self._who} returned an array of shape {array.shape}; return "
+                f"one action, or {size} logits."
+            )
+        (action,) = checked_actions(self._who, array.reshape(1), 1, space)
+        return None, int(action)
 
 
 def _first_line(error: BaseException) -> str:

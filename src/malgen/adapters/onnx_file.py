@@ -86,6 +86,30 @@ class OnnxFile:
         self.observation_shape = self.obs.shape[1:]
         self.batch = self.obs.shape[0]
 
+    def any_observation(self) -> tuple[int, ...]:
+        """Shape of an observation that it takes; 1 where any size will do."""
+        return tuple(1 if size is None else size for size in self.observation_shape)
+
+    def action_space(self) -> spaces.Space:
+        """The actions it chooses between, as far as its outputs say.
+
+        Raises:
+            ContractError: they do not say how many there are.
+        """
+        ports = {p.name.lower(): p for p in map(_port, self.session.get_outputs())}
+        for name in (*LOGITS, *PROBABILITIES):
+            shape = ports[name].shape[1:] if name in ports else ()
+            if len(shape) == 1 and shape[0]:
+                return spaces.Discrete(shape[0])
+        for name in ACTIONS:
+            if name in ports and ports[name].dtype not in (np.int32, np.int64):
+                sizes = [size for size in ports[name].shape[1:] if size]
+                if len(sizes) == len(ports[name].shape) - 1:
+                    return spaces.Box(-np.inf, np.inf, sizes, np.float32)
+        raise ContractError(
+            f"{self.path} does not say how many actions there are; give action_space."
+        )
+
     def _inputs(self, ports: list[_Port]) -> tuple[_Port, _Port | None]:
         said = ", ".join(f"{p.name} {_shown(p.shape)}" for p in ports) or "nothing"
         wrong = ContractError(
@@ -236,6 +260,10 @@ class OnnxActor(Actor):
             memory[starts] = 0
             memory = np.moveaxis(memory, 0, self._axis)
         size = self._file.batch or max(number, 1)
+        if size == number:  # as it is: copies cost as much as a small network
+            found, memory = self._run(seen, memory)
+            self._check_memory(memory)
+            return self._choices(found, number, rng, greedy), memory
         parts, memories = [], []
         for start in range(0, number, size):
             index = np.minimum(np.arange(start, start + size), number - 1)
@@ -249,9 +277,12 @@ class OnnxActor(Actor):
         found = np.concatenate(parts) if parts else np.zeros((0,))
         if memories:
             memory = np.concatenate(memories, axis=self._axis)
-            if np.isnan(memory).any():
-                raise ContractError(f"{self._who} has NaN in its memory.")
+            self._check_memory(memory)
         return self._choices(found, number, rng, greedy), memory
+
+    def _check_memory(self, memory: np.ndarray | None) -> None:
+        if memory is not None and np.isnan(memory).any():
+            raise ContractError(f"{self._who} has NaN in its memory.")
 
     def _choices(self, found: np.ndarray, number: int, rng, greedy: bool) -> Choices:
         if self._kind == "actions":

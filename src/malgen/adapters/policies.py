@@ -81,7 +81,7 @@ class ActorPolicy(HostPolicy):
             if not self.where:
                 raise
             text = str(error).rstrip(".")
-            raise type(error)(f"{text} ({self.where}).") from error
+            raise type(error)(f"{text} ({self.where}).", row=error.row) from error
         if choices.logits is None or self.is_greedy:
             logits = sharp_rows(choices.actions, NUM_ACTIONS)
         else:

@@ -63,7 +63,9 @@ class PredictActor(Actor):
         # what others hand on as their state is unknown
         self.memoryless = self._known and not recurrent
         self._recurrent = self._known and recurrent
-        self._greedy_only = self._known and hasattr(self._policy, "q_net")
+        self._greedy_only = self._known and any(
+            hasattr(self._policy, name) for name in ("q_net", "quantile_net")
+        )
         self._how = self._check_observations(observation_shape)
         space = getattr(model, "observation_space", None)
         self._dtype = None if space is None else space.dtype
