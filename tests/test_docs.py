@@ -26,6 +26,7 @@ RUN = (
     "tutorial",
     "your-environment",
     "gate-a-pipeline",
+    "foreign-policies",
 )
 
 
