@@ -1,4 +1,4 @@
-"""The command ``malgen``: ten verbs over the same functions that Python users call.
+"""The command ``malgen``: eleven verbs over the same functions that Python users call.
 
 Exit status: 0 done; 1 a foreign program failed; 2 bad usage or bad input, told in one
 sentence on standard error; 3 a verdict that ``--fail-on`` names; 130 interrupted
@@ -16,7 +16,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -40,7 +40,7 @@ BAD_USAGE = ConfigError.exit_code
 BROKEN_PIPE = 141
 
 ANY_MALIGN = "malign-any"
-LONG = ("run", "train", "deploy", "audit", "calibrate", "report")
+LONG = ("run", "train", "deploy", "audit", "calibrate", "report", "export")
 DEFAULT_SCENARIO = "keys-and-chests"
 SMALL_SCENARIO = "keys-and-chests-small"
 
@@ -137,7 +137,7 @@ def _go_on(argv: list[str]) -> str:
         )
     if argv[0] in ("deploy", "audit", "report"):
         return "Nothing was changed; give the same command again."
-    if argv[0] == "calibrate":
+    if argv[0] in ("calibrate", "export"):
         return "What was found is kept; give the same command again to go on."
     return ""
 
@@ -524,6 +524,37 @@ def _report(options: argparse.Namespace) -> Answer:
         progress.update("report", 0.0)
         page = experiment.report(options.run)
     return _wrote("report", page, "open it in a browser")
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    parser.add_argument(
+        "--onnx", action="store_true", required=True, help="as ONNX files"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for the files (default: RUN/onnx)",
+    )
+
+
+def _export(options: argparse.Namespace) -> Answer:
+    from malgen.export import export
+
+    _manifest_of(options.run, options.seed)
+    with _progress(options, "export") as progress:
+        found = export(options.run, out=options.out, progress=progress)
+
+    def show() -> None:
+        for each in found:
+            print(
+                f"{each.path}: as the network on {each.observations} observations, "
+                f"up to {each.difference:.1e} in a logit or value"
+            )
+
+    files = [asdict(each) for each in found]
+    return Answer(json=lambda: json.dumps({"files": files}, indent=2), show=show)
 
 
 def _wrote(what: str, path: Path, then: str) -> Answer:
@@ -1217,6 +1248,13 @@ VERBS: dict[str, Verb] = {
         add=_add_run,
         do=_report,
         example="malgen report runs/mine",
+        seed=("the seed that the run must have been made with", None),
+    ),
+    "export": Verb(
+        about="the networks of a run as ONNX files that anybody can run",
+        add=_export_arguments,
+        do=_export,
+        example="malgen export runs/mine --onnx",
         seed=("the seed that the run must have been made with", None),
     ),
     "check": Verb(
