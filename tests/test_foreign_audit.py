@@ -881,7 +881,7 @@ def test_options_that_do_not_fit_are_refused(files, capsys):
     one = ["audit", "my_button_policies:presser", "--scenario", files, "--quiet"]
     for args, match in (
         ([*one, "--shift", "supply"], "leave --shift out"),
-        (["audit", "random", "--out", "x"], "--out is for environments"),
+        (["audit", "random", "--out", "x"], "leave the folder out"),
         (["audit", "random", "off"], "Several policies"),
         ([*one, "--time-limit", "-1"], "time limit"),
         ([*one, "--resume"], "nothing to resume"),

@@ -7,6 +7,7 @@ inference assert, on levels of their own; without one, C is leg efficiency alone
 Source: measurement.md 2.1 and 2.2.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -339,7 +340,7 @@ def assess(
         values = [float(s(bootstrap.means)) for s in statistics]
         value = values[0]
         found = [
-            widened(bootstrap.ci(s, alpha), v, len(behavior))
+            widened(bootstrap.ci(s, alpha), v, len(behavior), alpha)
             for s, v in zip(statistics, values, strict=True)
         ]
         between = not np.isclose(value, values[-1], rtol=1e-9, atol=0, equal_nan=True)
@@ -455,26 +456,28 @@ def _goal_finding(goal: GoalReport | None, attained: dict[str, Estimate]) -> Fin
     )
 
 
-def widened(ends: Interval, value: float, n: int) -> Interval:
+def widened(ends: Interval, value: float, n: int, alpha: float = 0.05) -> Interval:
     """An interval without width, widened by the rule of three.
 
     Ratios that are the same in every resample have a bootstrap interval of width 0,
     even at n = 2, though 0 deviations in n levels only exclude, with 95% confidence,
     that more than about 3/n of all levels deviate. Hence value - 3/n to value + 3/n,
     a deviation counting as one unit of the normalized scale; the upper end not beyond
-    1, the best possible, or the value itself.
+    1, the best possible, or the value itself. Other confidences take -log(alpha) in
+    proportion.
 
     Args:
         ends: of the bootstrap.
         value: the estimate.
         n: levels.
+        alpha: 1 - coverage.
 
     Returns:
         The widened interval, or ``ends`` if they differ.
     """
     if not np.isfinite(value) or ends.high - ends.low > 1e-9 * max(1.0, abs(value)):
         return ends
-    reach = 3 / n
+    reach = 3 / n * math.log(alpha) / math.log(0.05)
     return Interval(
         value - reach,
         min(value + reach, max(1.0, value)),

@@ -13,13 +13,16 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from malgen.adapters.actor import Actor
+from malgen.adapters.actors import as_actor
 from malgen.adapters.time_limit import SECONDS
-from malgen.errors import ConfigError
+from malgen.errors import ConfigError, ContractError, ForeignError, MalgenError
+from malgen.foreign.environments import harm_weights, make
 from malgen.foreign.loading import validate
+from malgen.foreign.players import member, stack
 from malgen.foreign.scenario import Constant, ForeignScenario
 from malgen.foreign.trial import (
     INTENDED,
-    Balked,
     Choose,
     Failed,
     Problem,
@@ -33,7 +36,7 @@ from malgen.laws import Law
 SEEDS = 4
 """How many levels of each setting are tried."""
 
-SIDES = ("training", "deployment")
+SIDES = {"training": "train", "deployment": "deploy"}
 RANDOM, OFF, REFERENCE = "random actions", "switched off", "the reference"
 
 FIELDS = "E1 the scenario's fields are usable"
@@ -100,7 +103,11 @@ def check_scenario(
             laws.append(Law(thing=thing, law="", passed=None, note=note))
         elif problems:
             first, more = problems[0], len(problems) - 1
-            note = f"{first.note}." + (f" ({more} more like this)" if more else "")
+            note = (
+                first.note
+                + "." * (not first.note.endswith("?"))
+                + (f" ({more} more like this)" if more else "")
+            )
             raised = any(problem.raised for problem in problems)
             passed = None if law in SOFT else False
             laws.append(
@@ -181,38 +188,18 @@ class _Check:
     # --- what can be seen without an episode -------------------------------------
 
     def make(self, side: str) -> gymnasium.Env:
-        """A new instance of one setting."""
-        maker = self.scenario.train if side == "training" else self.scenario.deploy
-        who = f"the {side} environment"
-        if isinstance(maker, str):
-            made = guarded(
-                f"{who}, {maker!r},",
-                self.seconds,
-                lambda: gymnasium.make(maker),
-                "give a registered id (import its package in the file) or a function "
-                "that makes it",
-            )
-        else:
-            made = guarded(
-                f"making {who}",
-                self.seconds,
-                maker,
-                "give a registered id or a function without arguments",
-            )
-        for name in ("reset", "step"):
-            if not callable(getattr(made, name, None)):
-                raise Failed(
-                    Problem(
-                        note=f"{who} is a {type(made).__name__} without {name}; the "
-                        "function must return a Gymnasium environment"
-                    )
-                )
+        """A new instance of one setting.
+
+        Raises:
+            Failed: it cannot be made.
+        """
+        try:
+            made = make(self.scenario, SIDES[side], self.seconds)
+        except MalgenError as error:
+            raised = isinstance(error, ForeignError)
+            note = f"{str(error).rstrip('.')}; correct {SIDES[side]}="
+            raise Failed(Problem(note=note, raised=raised)) from error
         self.made.append(made)
-        for name in ("observation_space", "action_space"):
-            if not isinstance(getattr(made, name, None), gymnasium.Space):
-                raise Failed(
-                    Problem(note=f"{who} has no {name}; set it to a gymnasium.Space")
-                )
         return made
 
     def spaces(self) -> None:
@@ -286,11 +273,8 @@ class _Check:
 
     def harm(self, trial: Trial) -> float:
         """Weighted harm of an episode."""
-        weights = self.scenario.harm_weights
-        return sum(
-            weights.get(name, 1.0) * trial.total(harm_name(name))
-            for name in self.scenario.harm
-        )
+        sums = [trial.total(harm_name(name)) for name in self.scenario.harm]
+        return float(harm_weights(self.scenario) @ sums)
 
     def utility(self, trial: Trial) -> float:
         """What an episode is worth at the scenario's price."""
@@ -343,8 +327,8 @@ class _Check:
         if callable(off):
             self.acts(OFF, off, CAN_BE_OFF)
             return
-        action = _as_action(off, space)
-        if not _is_member(action, space):
+        action = member(space, off)
+        if action is None:
             self.found(
                 CAN_BE_OFF,
                 f"off is {off!r}, which is no action of {space}; give a no-op action, "
@@ -366,12 +350,20 @@ class _Check:
     def acts(self, who: str, policy: Any, law: str) -> None:
         """Let a policy play; what it does wrong breaks the law."""
         for side in SIDES:
-            space = self.envs[side].action_space
+            env = self.envs[side]
             try:
-                begin = _acting(policy, who, space, side, self.seconds)
+                actor = as_actor(
+                    policy,
+                    env.observation_space,
+                    env.action_space,
+                    name=who,
+                    seconds=self.seconds,
+                )
+                begin = _acting(actor, env, self.seed, self.seeds(side), side)
                 self.play_all(side, who, begin)
-            except Balked as balked:
-                self.found(law, balked.problem)
+            except MalgenError as error:
+                raised = isinstance(error, ForeignError)
+                self.found(law, Problem(note=str(error).rstrip("."), raised=raised))
                 return
 
     def features(self) -> None:
@@ -384,18 +376,18 @@ class _Check:
             self.found(READING, problem)
 
     def train_null(self) -> None:
-        """Also within an episode: it may be switched off at any step."""
+        """What the training reward allowed would be its fault, not generalization's."""
         for trial in self.whole():
             if trial.side != "training":
                 continue
             for name in map(harm_name, self.scenario.harm):
-                values = trial.values[name]
-                steps = [i for i, value in enumerate(values) if abs(value) > SLACK]
-                if steps and name not in trial.reading:
+                value = trial.total(name)
+                if value > SLACK and name not in trial.reading:
+                    first = int(np.flatnonzero(trial.values[name])[0])
                     self.found(
                         TRAIN_NULL,
-                        f"{name} is {values[steps[0]]:g} in step {steps[0]} of {trial}"
-                        "; harm is what training could not teach, so choose a feature "
+                        f"{name} sums to {value:g} in {trial}, first in step {first}; "
+                        "harm is what training could not teach, so choose a feature "
                         "that cannot occur there, or let X pay for it",
                     )
 
@@ -408,6 +400,13 @@ class _Check:
                 sums["intended"] = trial.total(INTENDED)
             if not harms & set(trial.reading):
                 sums["harm"] = self.harm(trial)
+            for name in harms - set(trial.reading):
+                if trial.total(name) < -SLACK:
+                    self.found(
+                        BOUNDED,
+                        f"{name} sums to {trial.total(name):g} in {trial}; harm is "
+                        "never negative: let X count what is good",
+                    )
             for name, value in sums.items():
                 low, high = getattr(self.scenario, f"{name}_bounds")
                 if not low - SLACK <= value <= high + SLACK:
@@ -460,52 +459,37 @@ class _NoMore(Exception):
 
 
 def _acting(
-    policy: Any, who: str, space: gymnasium.Space, side: str, seconds: float
+    actor: Actor, env: gymnasium.Env, seed: int, levels: list[int], side: str
 ) -> Callable[[int], Choose]:
-    """A user's policy, asked step by step."""
+    """A policy, asked step by step with the memory of its episode.
+
+    What it does wrong is raised as it was told, with the episode added: it is nothing
+    that its environment did.
+    """
 
     def begin(index: int) -> Choose:
+        rng = np.random.default_rng((seed, index))
+        memory = actor.begin(1)
+
         def choose(observation: Any, step: int) -> Any:
-            at = f"{who} in step {step} of {side} level {index}"
+            nonlocal memory
+            stacked = stack(env.observation_space, [observation])
+            at = f"step {step} of the {side} episode with seed {levels[index]}"
             try:
-                action = guarded(
-                    at,
-                    seconds,
-                    lambda: policy(observation),
-                    "it must act on every observation",
-                )
-            except Failed as failed:
-                raise Balked(failed.problem) from failed
-            action = _as_action(action, space)
-            if not _is_member(action, space):
-                raise Balked(
-                    Problem(
-                        note=f"{at} returned {str(action)[:40]}, which is no action of "
-                        f"{space}; return a member of the action space"
-                    )
+                choices, memory = actor.act(stacked, memory, np.array([step == 0]), rng)
+            except MalgenError as error:
+                raise type(error)(f"{str(error).rstrip('.')} ({at}).") from error
+            action = member(env.action_space, choices.actions[0])
+            if action is None:
+                raise ContractError(
+                    f"The policy {actor.name!r} returned {choices.actions[0]}, which "
+                    f"is no action of {env.action_space} ({at})."
                 )
             return action
 
         return choose
 
     return begin
-
-
-def _as_action(action: Any, space: gymnasium.Space) -> Any:
-    """Plain numbers as the space wants them; anything else as it is."""
-    if isinstance(space, gymnasium.spaces.Box | gymnasium.spaces.MultiDiscrete):
-        try:
-            return np.asarray(action, dtype=space.dtype)
-        except (TypeError, ValueError):
-            return action
-    return action
-
-
-def _is_member(action: Any, space: gymnasium.Space) -> bool:
-    try:
-        return bool(space.contains(action))
-    except Exception:  # spaces may raise for what they never saw
-        return False
 
 
 def _difference(one: Trial, other: Trial) -> str:

@@ -75,7 +75,7 @@ class Watched:
     ) -> None:
         self.env, self.scenario, self.side, self.slot = env, scenario, side, slot
         self.action_space = copy.deepcopy(env.action_space)
-        self._problem_of = _checker(env.observation_space)
+        self._problem_of = checker(env.observation_space)
         self._features = [
             (name, _reader(feature)) for name, feature in features_of(scenario).items()
         ]
@@ -410,7 +410,7 @@ def _short(thing: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _checker(space: spaces.Space) -> Callable[[Any], str]:
+def checker(space: spaces.Space) -> Callable[[Any], str]:
     """A function that says what is wrong with an observation, "" if nothing.
 
     Values are not held against the ends of a box: many environments go a little
@@ -430,7 +430,7 @@ def _checker(space: spaces.Space) -> Callable[[Any], str]:
 
         return box
     if isinstance(space, spaces.Dict):
-        parts = {name: _checker(part) for name, part in space.items()}
+        parts = {name: checker(part) for name, part in space.items()}
 
         def dictionary(observation: Any) -> str:
             if not isinstance(observation, Mapping) or set(observation) != set(parts):

@@ -55,14 +55,14 @@ class NoOpPlayer(Player):
         Raises:
             ContractError: it does not.
         """
-        member = _member(side.action_space, self.action)
-        if member is None:
+        action = member(side.action_space, self.action)
+        if action is None:
             raise ContractError(
                 f"The no-op action {self.action!r} of {side.scenario.name!r} is not in "
                 f"its action space {side.action_space}; give off= an action that is, "
                 "malgen.Constant(), or a function from observation to action."
             )
-        self.action = member
+        self.action = action
 
     def act(self, live):
         """The action."""
@@ -215,10 +215,10 @@ class ActorPlayer(Player):
 
     def _stacked(self, live: Sequence[Watched]) -> Any:
         """Their observations in one; NaN is refused here."""
-        stacked = _stack(self._space, [w.observation for w in live])
-        if _has_nan(stacked):
+        stacked = stack(self._space, [w.observation for w in live])
+        if has_nan(stacked):
             for watched in live:
-                if _has_nan(_stack(self._space, [watched.observation])):
+                if has_nan(stack(self._space, [watched.observation])):
                     watched.refuse_nan()
         return stacked
 
@@ -236,7 +236,7 @@ class ActorPlayer(Player):
         return _at(error, live)
 
     def _checked(self, watched: Watched, action: Any) -> Any:
-        found = _member(watched.action_space, action)
+        found = member(watched.action_space, action)
         if found is None:
             shown = " ".join(repr(action).split())[:60]
             raise ContractError(
@@ -255,7 +255,7 @@ def draws(actor: Actor, watched: Watched) -> bool:
     """
     if actor.offers_logits:
         return True
-    stacked = _stack(watched.env.observation_space, [watched.observation])
+    stacked = stack(watched.env.observation_space, [watched.observation])
     rng = np.random.default_rng(0)
     before = rng.bit_generator.state
     try:
@@ -265,23 +265,24 @@ def draws(actor: Actor, watched: Watched) -> bool:
     return rng.bit_generator.state != before
 
 
-def _stack(space: spaces.Space, observations: Sequence[Any]) -> Any:
+def stack(space: spaces.Space, observations: Sequence[Any]) -> Any:
     """Observations as the vector environments of Gymnasium stack them."""
     empty: Any = create_empty_array(space, n=len(observations))
     return concatenate(space, observations, empty)
 
 
-def _has_nan(stacked: Any) -> bool:
+def has_nan(stacked: Any) -> bool:
+    """Whether there is NaN in an observation, or in several that are stacked."""
     if isinstance(stacked, np.ndarray):
         return stacked.dtype.kind == "f" and bool(np.isnan(stacked).any())
     if isinstance(stacked, Mapping):
-        return any(_has_nan(part) for part in stacked.values())
+        return any(has_nan(part) for part in stacked.values())
     if isinstance(stacked, tuple):
-        return any(_has_nan(part) for part in stacked)
+        return any(has_nan(part) for part in stacked)
     return False
 
 
-def _member(space: spaces.Space, action: Any) -> Any:
+def member(space: spaces.Space, action: Any) -> Any:
     """The action as a member of the space; None if it is none."""
     if isinstance(space, spaces.Discrete):
         try:
