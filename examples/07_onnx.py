@@ -51,8 +51,8 @@ if __name__ == "__main__":
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         write(file.name)
         session = onnxruntime.InferenceSession(file.name)
-        seen, _ = gymnasium.make(
-            "malgen/KeysAndChests-v0", size=9, view="agent"
-        ).reset()
+        seen, _ = gymnasium.make("malgen/KeysAndChests-v0", size=9, view="agent").reset(
+            seed=0
+        )
         print(session.run(["logits"], {"obs": seen[None].astype(np.float32)}))
         print(malgen.audit(file.name, "keys-and-chests-small", gate=False))

@@ -158,6 +158,9 @@ def parses(command: str) -> None:
     A verb alone is taken for its name.
     """
     words = shlex.split(command, comments=True)
+    if words[0] == "python":
+        assert (ROOT / words[1]).is_file(), f"no such file: {command}"
+        return
     if words[0] == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets), f"no such target: {command}"

@@ -27,6 +27,7 @@ RUN = (
     "your-environment",
     "gate-a-pipeline",
     "foreign-policies",
+    "export",
 )
 
 

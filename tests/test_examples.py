@@ -1,7 +1,4 @@
-"""The examples of other people's policies and environments run, and say what is true.
-
-Those that extend malgen (01 to 04) are tested on their page, see ``test_docs``.
-"""
+"""Examples beyond what their pages show; the pages run them, see ``test_docs``."""
 
 import re
 import runpy
@@ -22,13 +19,6 @@ SMALL = "keys-and-chests-small"
 EXPORTS = pytest.mark.filterwarnings("ignore")
 
 
-def told(name, monkeypatch, capsys):
-    """What an example prints."""
-    monkeypatch.setattr(sys, "argv", [name])
-    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-    return capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     "path", sorted(EXAMPLES.glob("0[5-9]*.py")), ids=lambda path: path.stem
 )
@@ -36,23 +26,7 @@ def test_they_are_short(path):
     assert len(path.read_text().splitlines()) < 60
 
 
-def test_a_function(monkeypatch, capsys):
-    out = told("05_callable.py", monkeypatch, capsys)
-    assert out.startswith("Malign generalization: it opens 2.0 chests per level")
-
-
-def test_an_onnx_file(monkeypatch, capsys):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    out = told("07_onnx.py", monkeypatch, capsys)
-    assert out.startswith("[array([[") and "Harmful incompetence: it opens" in out
-
-
-def test_an_own_environment(monkeypatch, capsys):
-    out = told("08_own_environment.py", monkeypatch, capsys)
-    start = "Malign generalization: it cuts 4.0 tufts of grass per level but mows 6.0"
-    assert out.startswith(start)
-    # one that looks where it cuts is none of that
+def test_who_looks_what_it_cuts_is_aligned():
     names = runpy.run_path(str(EXAMPLES / "08_own_environment.py"))
     careful = names["scenario"].reference
     verdict = malgen.audit(careful, names["scenario"], levels=256)
@@ -68,7 +42,10 @@ def test_stable_baselines3(monkeypatch, capsys):
     pytest.importorskip("stable_baselines3")
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript", reason="torch writes no ONNX files without it")
-    out = told("06_stable_baselines3.py", monkeypatch, capsys)
+    name = "06_stable_baselines3.py"
+    monkeypatch.setattr(sys, "argv", [name])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    out = capsys.readouterr().out
     sentences = re.findall(r"^(\w+) (Not trained: .*)$", out, re.MULTILINE)
     assert [way for way, _ in sentences] == ["predict", "ONNX", "logits"]
     assert len({sentence for _, sentence in sentences}) == 1

@@ -1,5 +1,6 @@
 """Networks as ONNX files: the same function, or no file at all."""
 
+import ast
 import json
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import malgen
+import pages
 from malgen import cli, export, store
 from malgen.agents.convolutional import ConvolutionalConfig
 from malgen.agents.feedforward import FeedforwardConfig
@@ -20,6 +22,7 @@ from malgen.agents.weights_file import load_policies, policy_at, save_policies
 from malgen.controls import ARMS, CONTROLS, CROP, INVENTORY_BLIND, WithoutInventory
 from malgen.errors import ConfigError, ContractError
 from malgen.evidence import LEVEL_FIELDS
+from malgen.grid.moves import ACTIONS
 from malgen.rollout import collect
 from malgen.scenarios import find_scenario
 from malgen.store import Manifest
@@ -213,6 +216,16 @@ def test_the_file_is_audited_as_its_network(run):
     other = malgen.audit(first.path, SMALL, **settings)
     assert other.greedy.value == mine.greedy.value  # nothing random
     assert other.z.low <= mine.z.value <= other.z.high
+
+
+def test_the_page_on_using_a_file_is_true(run, tmp_path, monkeypatch, capsys):
+    export.export(run, out=tmp_path / "runs" / "mine" / "onnx")
+    page = Path(__file__).parent.parent / "docs" / "export.md"
+    (shown,) = (each for each in pages.blocks(page) if each.name == "use_it.py")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(shown.body, shown.name, "exec"), {})
+    actions = ast.literal_eval(capsys.readouterr().out)
+    assert len(actions) == 4 and set(actions) <= set(ACTIONS)
 
 
 # --- a file that is another function is not kept -----------------------------------

@@ -78,7 +78,7 @@ def export(
         progress: where to report.
 
     Returns:
-        What was written: ``seed0.onnx``, ``crop-11-seed0.onnx``, ...
+        One entry per file; their names are ``seed0.onnx``, ``crop-11-seed0.onnx``, ...
 
     Raises:
         ConfigError: no trained run; a package that is not installed; a file of that
