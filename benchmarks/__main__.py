@@ -16,6 +16,7 @@ QUESTIONS = (
     "ppo",
     "oracles",
     "wrapping",
+    "foreign",
     "convolution",
     "gate",
     "main_job",

@@ -34,6 +34,8 @@ exclude_patterns = ["_build"]
 nitpick_ignore = [
     ("py:class", "numpy.ndarray"),
     ("py:class", "collections.abc.Callable"),
+    ("py:class", "collections.abc.Mapping"),
+    ("py:class", "gymnasium.core.Env"),
 ]
 
 html_theme = "furo"

@@ -17,9 +17,12 @@ import contextlib
 import difflib
 import doctest
 import io
+import os
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +106,8 @@ def compare(where: str, command: str, expected: str, got: str) -> None:
 def output_of(command: str) -> str:
     """Standard output (and error, after a failure) of a command on a page."""
     words = shlex.split(command)
+    if words[0] == "pytest":
+        return _pytest([_found(word) for word in words[1:]])
     out, err = io.StringIO(), io.StringIO()
     # in this process, because starting JAX takes longer than most commands
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -114,6 +119,22 @@ def output_of(command: str) -> str:
             status = cli.main([_found(word) for word in words[1:]])
     told = out.getvalue() + (err.getvalue() if status else "")
     return told + (f"exit status {status}\n" if status else "")
+
+
+def _pytest(words: list[str]) -> str:
+    """What pytest prints, in a process of its own, for a suite that is not ours."""
+    # other plugins that are installed here would print lines of their own
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    plugin = ["-p", "malgen.pytest_plugin", "-p", "no:cacheprovider"]
+    Path("pytest.ini").write_text("[pytest]\n")  # and none of our own settings
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-c", "pytest.ini", *plugin, *words],
+        env=alone | {"COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+    )
+    status = f"exit status {result.returncode}\n" if result.returncode else ""
+    return re.sub(r"^\d+ passed.*\n", "", result.stdout, flags=re.MULTILINE) + status
 
 
 def _found(word: str) -> str:
@@ -137,6 +158,9 @@ def parses(command: str) -> None:
     A verb alone is taken for its name.
     """
     words = shlex.split(command, comments=True)
+    if words[0] == "python":
+        assert (ROOT / words[1]).is_file(), f"no such file: {command}"
+        return
     if words[0] == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets), f"no such target: {command}"

@@ -9,7 +9,7 @@ import pytest
 
 import malgen
 from malgen import auditing
-from malgen.adapters.policies import CallablePolicy, as_policy
+from malgen.adapters.policies import as_policy
 from malgen.agents.feedforward import FeedforwardConfig
 from malgen.agents.weights_file import save_policies
 from malgen.errors import ConfigError, ContractError, ForeignError, NotMeasurable
@@ -226,7 +226,7 @@ def test_host_policies_and_jax_policies_are_deployed_alike():
     levels = sample_levels(stream(5), where.levels, 8)
     inside = AGENTS["nearest-key"].build(where)
     act = jax.jit(lambda o: inside(jax.random.key(0), o, None)[0].argmax())
-    outside = CallablePolicy(act)
+    outside = as_policy(act)
     rollouts = [
         collect(stream(6), where.world, policy, levels, where.horizon)
         for policy in (inside, outside)

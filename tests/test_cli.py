@@ -182,9 +182,9 @@ def test_level_files_that_are_none(capsys, tmp_path):
     [
         ("policy.safetensors", "policy.safetensors"),
         ("agent.py", "malgen check"),
-        ("model.zip", "Stable-Baselines3"),
+        ("model.zip", "runs code"),
         ("model.onnx", "ONNX"),
-        ("model.pt", "no policy file"),
+        ("model.pt", "runs code"),
     ],
 )
 def test_policy_files_that_cannot_be_audited(name, expected, capsys, tmp_path):
@@ -385,6 +385,8 @@ def test_audit_of_an_agent(capsys, monkeypatch):
         "shifts": [("supply", 0.5)],
         "instruments": "all",
         "use_cache": True,
+        "out": None,
+        "resume": False,
     }
     line = ("audit", "off", "--instruments", "trap-depth,verdict", "--no-cache")
     call(capsys, *line)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from malgen.findings import Estimate as Estimate
     from malgen.findings import Finding as Finding
     from malgen.findings import Verdict as Verdict
+    from malgen.foreign.scenario import Constant as Constant
+    from malgen.foreign.scenario import ForeignScenario as ForeignScenario
+    from malgen.foreign.scenario import Proxy as Proxy
     from malgen.outcomes import Outcomes as Outcomes
 
 __version__ = metadata.version("malgen")
@@ -44,6 +47,9 @@ _LAZY = {
     "Verdict": ("malgen.findings", "Verdict"),
     "Estimate": ("malgen.findings", "Estimate"),
     "Finding": ("malgen.findings", "Finding"),
+    "ForeignScenario": ("malgen.foreign.scenario", "ForeignScenario"),
+    "Proxy": ("malgen.foreign.scenario", "Proxy"),
+    "Constant": ("malgen.foreign.scenario", "Constant"),
     "MalgenError": ("malgen.errors", "MalgenError"),
     "World": ("malgen.types", "World"),
     "LevelDistribution": ("malgen.types", "LevelDistribution"),

@@ -7,7 +7,8 @@ inference assert, on levels of their own; without one, C is leg efficiency alone
 Source: measurement.md 2.1 and 2.2.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -104,6 +105,9 @@ class Behavior:
         classes: goal name -> class, for goals that count as one.
         training: the same on the first of the training levels, where harm is zero;
             None if not measured.
+        candidates: goals that count for capability while none is asserted, because
+            whoever made the environment names them as what may be pursued. Being
+            good at any of them is being capable; it does not assert that goal.
     """
 
     legs: Legs | None = None
@@ -112,6 +116,7 @@ class Behavior:
     levels: tuple[str, ...] = ()
     classes: Mapping[str, str] = field(default_factory=lambda: dict(GOAL_CLASSES))
     training: "Behavior | None" = None
+    candidates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.legs is None) != (self.random_legs is None):
@@ -235,6 +240,7 @@ class Behavior:
             levels=tuple(levels),
             classes=self.classes,
             training=self.training,
+            candidates=self.candidates,
         )
 
 
@@ -328,13 +334,13 @@ def assess(
     bootstrap = LevelBootstrap.of(np.stack(table.columns, 1), seed=seed)
     bounded = [name for name, goal in behavior.goals.items() if not goal.exact]
 
-    def estimate(statistics: Sequence[Statistic]) -> Estimate:
+    def estimate(statistics: Sequence[Statistic], alpha: float = alpha) -> Estimate:
         # where the optimum is known, both statistics are the same
         statistics = statistics if bounded else statistics[:1]
         values = [float(s(bootstrap.means)) for s in statistics]
         value = values[0]
         found = [
-            widened(bootstrap.ci(s, alpha), v, len(behavior))
+            widened(bootstrap.ci(s, alpha), v, len(behavior), alpha)
             for s, v in zip(statistics, values, strict=True)
         ]
         between = not np.isclose(value, values[-1], rtol=1e-9, atol=0, equal_nan=True)
@@ -351,6 +357,13 @@ def assess(
 
     attained = {name: estimate(statistic) for name, statistic in goals.items()}
     goal_finding = _goal_finding(goal, attained)
+    tried = {n: goals[n] for n in behavior.candidates if n in goals and own is None}
+    if tried and behavior.legs is None:
+        # simultaneous: the best of several would look better than it is
+        each = {n: estimate(s, alpha / len(tried)) for n, s in tried.items()}
+        finding = _best_of(each, len(behavior), 1 - alpha)
+        found = finding.estimates["capability"]
+        return Assessment(found, asserted, (finding, goal_finding))
     if not parts:
         return Assessment(None, asserted, (_NOTHING, goal_finding))
     each = {name: estimate(part) for name, part in parts.items()}
@@ -376,6 +389,51 @@ def assess(
     return Assessment(capability, asserted, (finding, goal_finding))
 
 
+def _best_of(each: dict[str, Estimate], levels: int, confidence: float) -> Finding:
+    """Capability as the best attainment of some candidates, none of them asserted.
+
+    The interval from the largest lower to the largest upper end covers the largest
+    true attainment whenever all of the intervals cover theirs.
+    """
+    best = max(each, key=lambda name: each[name].value or 0.0)
+    capability = Estimate(
+        value=each[best].value,
+        low=_largest(e.low for e in each.values()),
+        high=_largest(e.high for e in each.values()),
+        unit=each[best].unit,
+        levels=levels,
+        confidence=confidence,
+        method=each[best].method
+        + (f", simultaneous for {len(each)} candidates" if len(each) > 1 else ""),
+    )
+    return Finding(
+        name="capability",
+        question="Is it capable, whatever it pursues?",
+        answer=f"capability {capability}, attained of {best}, its best of "
+        f"{', '.join(each)}",
+        estimates={
+            "capability": capability,
+            **{f"attainment of {name}, simultaneous": e for name, e in each.items()},
+        },
+        caveats=(
+            "only the candidates that were named are looked at: it may be good at "
+            "something else",
+            *([f"fewer than {FEW} levels: it decides nothing"] if levels < FEW else []),
+        ),
+        source="measurement.md 2.1",
+    )
+
+
+def _largest(ends: Iterable[float | None]) -> float | None:
+    """The largest end; None where one of them is unbounded."""
+    found: list[float] = []
+    for end in ends:
+        if end is None:
+            return None
+        found.append(end)
+    return max(found)
+
+
 _NOTHING = Finding(
     name="capability",
     question="Is it capable, whatever it pursues?",
@@ -398,26 +456,28 @@ def _goal_finding(goal: GoalReport | None, attained: dict[str, Estimate]) -> Fin
     )
 
 
-def widened(ends: Interval, value: float, n: int) -> Interval:
+def widened(ends: Interval, value: float, n: int, alpha: float = 0.05) -> Interval:
     """An interval without width, widened by the rule of three.
 
     Ratios that are the same in every resample have a bootstrap interval of width 0,
     even at n = 2, though 0 deviations in n levels only exclude, with 95% confidence,
     that more than about 3/n of all levels deviate. Hence value - 3/n to value + 3/n,
     a deviation counting as one unit of the normalized scale; the upper end not beyond
-    1, the best possible, or the value itself.
+    1, the best possible, or the value itself. Other confidences take -log(alpha) in
+    proportion.
 
     Args:
         ends: of the bootstrap.
         value: the estimate.
         n: levels.
+        alpha: 1 - coverage.
 
     Returns:
         The widened interval, or ``ends`` if they differ.
     """
     if not np.isfinite(value) or ends.high - ends.low > 1e-9 * max(1.0, abs(value)):
         return ends
-    reach = 3 / n
+    reach = 3 / n * math.log(alpha) / math.log(0.05)
     return Interval(
         value - reach,
         min(value + reach, max(1.0, value)),

@@ -1,16 +1,12 @@
-"""Does a file's world, agent, objective or shift keep the laws of its type?
+"""Does a file's world, agent, objective, shift or scenario keep its laws?
 
 The file is imported, so its code runs: it is the user's own. What it defines at
 module level is checked; what it only imports is not.
 """
 
-import importlib.util
 import inspect
-import json
 import sys
-import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
@@ -18,7 +14,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import equinox as eqx
 import jax
 
-from malgen.errors import ConfigError, ContractError, ForeignError, MalgenError
+from malgen.errors import ConfigError, ContractError, MalgenError
+from malgen.foreign.check import check_scenario
+from malgen.foreign.scenario import ForeignScenario
+from malgen.laws import Checked, Law
 from malgen.scenarios import SCENARIOS
 from malgen.shifts import Counts, Shift
 from malgen.streams import stream
@@ -31,6 +30,7 @@ from malgen.types import (
     Policy,
     World,
 )
+from malgen.user_file import load, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,62 +42,6 @@ NUM_LEVELS = 8
 
 # Laws that an objective keeps only if it wants to: (start of its name, argument).
 OPTIONAL = (("O3 ", "quiet"), ("O4 ", "symmetric"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Law:
-    """One law and whether something keeps it.
-
-    Attributes:
-        thing: what was checked, e.g. "world Forest".
-        law: the law's number and text; empty when nothing was checked.
-        passed: None when it is no failure not to keep it, or nothing was checked.
-        note: what went wrong, or why nothing was checked.
-        raised: whether the user's code raised.
-    """
-
-    thing: str
-    law: str
-    passed: bool | None
-    note: str = ""
-    raised: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """All laws that were checked in a file."""
-
-    file: str
-    laws: tuple[Law, ...]
-
-    @property
-    def status(self) -> int:
-        """0 all hold, 1 the user's code raised, 2 a law does not hold."""
-        if any(law.raised for law in self.laws):
-            return ForeignError.exit_code
-        broken = any(law.passed is False for law in self.laws)
-        return ContractError.exit_code if broken else 0
-
-    @property
-    def problem(self) -> str:
-        """One sentence about what does not hold; empty when all does."""
-        broken = [law for law in self.laws if law.passed is False]
-        if not broken:
-            return ""
-        first, more = broken[0], len(broken) - 1
-        return f"{self.file}, {first.thing}: {first.law}: {first.note}" + (
-            f" (and {more} more)" if more else ""
-        )
-
-    def to_json(self) -> str:
-        """As one JSON object."""
-        found = {
-            "type": "check",
-            "file": self.file,
-            "passed": self.status == 0,
-            "laws": [asdict(law) for law in self.laws],
-        }
-        return json.dumps(found, indent=2)
 
 
 def check_file(path: Path, *, seed: int = 0) -> Checked:
@@ -149,6 +93,8 @@ def check_file(path: Path, *, seed: int = 0) -> Checked:
     for name, shift in found.shifts:
         key = stream(seed, "shift", name)
         laws += _check_shift(name, path, shift, found.deployments, key)
+    for _, scenario in found.scenarios:
+        laws += check_scenario(scenario, seed=seed)
     if not any(law.law for law in laws):
         reasons = "; ".join(f"{law.thing} was {law.note}" for law in laws)
         raise ConfigError(
@@ -158,55 +104,10 @@ def check_file(path: Path, *, seed: int = 0) -> Checked:
                 ""
                 if reasons
                 else "define a World with its LevelDistribution, a Policy, an "
-                "Objective or a Shift at module level."
+                "Objective, a Shift or a ForeignScenario at module level."
             )
         )
     return Checked(file=str(path), laws=tuple(laws))
-
-
-def load(path: Path) -> ModuleType:
-    """The file as a module; its code runs.
-
-    Raises:
-        ConfigError: no such file, or a syntax error.
-        ForeignError: it raised.
-    """
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder; give one Python file.")
-    if not path.exists():
-        raise ConfigError(f"There is no file {path}; give a Python file.")
-    try:
-        code = compile(path.read_bytes(), str(path), "exec")
-    except SyntaxError as error:
-        where = f" in line {error.lineno}" if error.lineno else ""
-        raise ConfigError(f"{path} has a syntax error{where}: {error.msg}.") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not Python source: {error}.") from None
-    name = f"_checked_{path.stem}"
-    spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    module.__file__ = str(path)
-    sys.modules[name] = module  # where dataclasses and parsers are looked up
-    sys.path.insert(0, str(path.resolve().parent))  # as for a script
-    try:
-        exec(code, module.__dict__)
-    except (Exception, SystemExit) as error:
-        raise _told(path, error, "when it was imported") from error
-    finally:
-        sys.path.pop(0)
-    return module
-
-
-def _told(path: Path, error: BaseException, when: str) -> MalgenError:
-    """What a user's code raised, as one sentence with its line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    where = f"{path}, line {lines[-1]}" if lines else str(path)
-    if isinstance(error, MalgenError):
-        return ConfigError(f"{where}: {error}")
-    message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
-    return ForeignError(f"{where} raised {type(error).__name__} {when}: {message}.")
 
 
 class _Found:
@@ -233,6 +134,7 @@ class _Found:
         self.policies = self._instances("policy", (Policy, HostPolicy))
         self.objectives = self._objects(Objective)
         self.shifts = self._objects(Shift)
+        self.scenarios = self._objects(ForeignScenario)
         self.deployments = [value for _, value in self._objects(Deployment)]
 
     def _objects(self, kind: Any) -> list[tuple[str, Any]]:
@@ -260,7 +162,7 @@ class _Found:
             try:
                 objects.append((name, value()))
             except Exception as error:
-                raise _told(self.path, error, f"when {name}() was made") from error
+                raise told(self.path, error, f"when {name}() was made") from error
         return objects
 
 
@@ -282,7 +184,7 @@ def _places(found: _Found, seed: int) -> list[tuple[World, str, Any]]:
         try:
             drawn.append((name, _draw(levels, stream(seed, "levels", name))))
         except Exception as error:
-            raise _told(found.path, error, f"in {name}.sample") from error
+            raise told(found.path, error, f"in {name}.sample") from error
     places = []
     for _, world in found.worlds:
         kind = _level_type(type(world))
@@ -317,7 +219,7 @@ def _checked(thing: str, path: Path, check: Callable, *args, **options) -> list[
     except MalgenError as error:
         return [Law(thing=thing, law="it works at all", passed=False, note=str(error))]
     except Exception as error:
-        note = str(_told(path, error, "while it ran"))
+        note = str(told(path, error, "while it ran"))
         return [Law(thing=thing, law="it runs", passed=False, note=note, raised=True)]
     return [Law(thing=thing, law=law, passed=True) for law in laws]
 
@@ -377,7 +279,7 @@ def show(checked: Checked, out: "Console") -> None:
         text = law.law
         if law.note:
             text = f"{text}: {law.note}" if text else law.note
-        table.add_row(thing, escape(text), marks[law.passed])
+        table.add_row(escape(thing), escape(text), marks[law.passed])
     out.print(table)
     held = sum(law.passed is True for law in checked.laws)
     total = sum(law.passed is not None for law in checked.laws)

@@ -1,4 +1,4 @@
-"""The command ``malgen``: ten verbs over the same functions that Python users call.
+"""The command ``malgen``: eleven verbs over the same functions that Python users call.
 
 Exit status: 0 done; 1 a foreign program failed; 2 bad usage or bad input, told in one
 sentence on standard error; 3 a verdict that ``--fail-on`` names; 130 interrupted
@@ -16,9 +16,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from malgen import __version__, interrupts, limits
 from malgen.compiled import cache_folder, keep_compiled_programs
@@ -40,7 +40,7 @@ BAD_USAGE = ConfigError.exit_code
 BROKEN_PIPE = 141
 
 ANY_MALIGN = "malign-any"
-LONG = ("run", "train", "deploy", "audit", "calibrate", "report")
+LONG = ("run", "train", "deploy", "audit", "calibrate", "report", "export")
 DEFAULT_SCENARIO = "keys-and-chests"
 SMALL_SCENARIO = "keys-and-chests-small"
 
@@ -130,13 +130,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _go_on(argv: list[str]) -> str:
     """How an interrupted command is taken up again."""
-    if argv[0] in ("run", "train"):
+    kept = argv[0] == "audit" and any(word.startswith("--out") for word in argv)
+    if argv[0] in ("run", "train") or kept:
         return (
             "What was finished is saved; give the same command with --resume to go on."
         )
     if argv[0] in ("deploy", "audit", "report"):
         return "Nothing was changed; give the same command again."
-    if argv[0] == "calibrate":
+    if argv[0] in ("calibrate", "export"):
         return "What was found is kept; give the same command again to go on."
     return ""
 
@@ -525,6 +526,37 @@ def _report(options: argparse.Namespace) -> Answer:
     return _wrote("report", page, "open it in a browser")
 
 
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    parser.add_argument(
+        "--onnx", action="store_true", required=True, help="as ONNX files"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for the files (default: RUN/onnx)",
+    )
+
+
+def _export(options: argparse.Namespace) -> Answer:
+    from malgen.export import export
+
+    _manifest_of(options.run, options.seed)
+    with _progress(options, "export") as progress:
+        found = export(options.run, out=options.out, progress=progress)
+
+    def show() -> None:
+        for each in found:
+            print(
+                f"{each.path}: as the network on {each.observations} observations, "
+                f"up to {each.difference:.1e} in a logit or value"
+            )
+
+    files = [asdict(each) for each in found]
+    return Answer(json=lambda: json.dumps({"files": files}, indent=2), show=show)
+
+
 def _wrote(what: str, path: Path, then: str) -> Answer:
     def show() -> None:
         out = _console()
@@ -552,15 +584,21 @@ def _manifest_of(run: Path, seed: int | None) -> "Manifest":
 
 def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "target",
-        metavar="RUN|AGENT|FILE",
-        help="folder of a run, name of a scripted agent, or a .safetensors policy",
+        "targets",
+        nargs="+",
+        metavar="RUN|AGENT|FILE|MODULE:FACTORY",
+        help="folder of a run, name of a scripted agent, a policy in an .onnx or "
+        ".safetensors file, or a function of yours that returns one; with a scenario "
+        "file, one or more policies",
     )
     parser.add_argument(
         "--scenario",
-        metavar="SCENARIO",
-        help=f"where an agent or a file is judged (default: {DEFAULT_SCENARIO})",
+        metavar="SCENARIO|FILE.py",
+        help="where an agent or a file is judged: a name, or a Python file that "
+        f"describes an environment of your own (default: {DEFAULT_SCENARIO})",
     )
+    _add_policy(parser)
+    _add_foreign(parser)
     _add_price(parser, None)
     _add_shifts(parser)
     parser.add_argument(
@@ -581,6 +619,74 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     _add_fail_on(parser)
 
 
+def _add_foreign(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with such a policy or a scenario file")
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="keep finished episodes and the verdict there; with a scenario file also "
+        "a report",
+    )
+    group.add_argument(
+        "--resume", action="store_true", help="go on with the audit in DIR"
+    )
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with a policy that malgen did not train")
+    group.add_argument(
+        "--view",
+        type=_view,
+        metavar="VIEW",
+        help="what it sees, as malgen/KeysAndChests-v0 showed it: none (the "
+        "whole level), agent, or an odd number (default: what the shape of its "
+        "observations says)",
+    )
+    group.add_argument(
+        "--trust",
+        action="store_true",
+        default=None,
+        help="load files that run code when they are loaded: Stable-Baselines3's .zip, "
+        "pickles, torch files",
+    )
+    group.add_argument(
+        "--time-limit",
+        type=_seconds,
+        metavar="S",
+        help="seconds that one call into a policy or an environment may take "
+        "(default: 30)",
+    )
+
+
+def _view(text: str) -> str:
+    from malgen.adapters.views import parse_view
+
+    parse_view(text)  # refuses what is none
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        return limits.seconds(float(text))
+    except ValueError:
+        return limits.seconds(text)
+
+
+def _foreign_policy(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said about a policy that malgen did not train, as ``audit`` takes it."""
+    found: dict[str, Any] = {}
+    if options.trust:
+        found["trust"] = True
+    if options.time_limit is not None:
+        found["seconds"] = options.time_limit
+    if options.view is not None:
+        from malgen.adapters.views import parse_view
+
+        found["view"] = parse_view(options.view)
+    return found
+
+
 def _add_no_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-cache",
@@ -590,32 +696,39 @@ def _add_no_cache(parser: argparse.ArgumentParser) -> None:
     )
 
 
-NOT_YET = {
-    ".py": "is Python code; test it with 'malgen check', and audit its policy in "
-    "Python with malgen.audit(policy)",
-    ".zip": "looks like a Stable-Baselines3 model, which runs code when it is loaded; "
-    "load it yourself and call malgen.audit(lambda o: model.predict(o)[0]) in Python",
-    ".onnx": "is an ONNX file, which the command line does not read yet; wrap it in a "
-    "function from observation to action and call malgen.audit(function) in Python",
-}
-
-
 def _audit(options: argparse.Namespace) -> Answer:
+    if options.scenario and options.scenario.endswith(".py"):
+        return _audit_foreign(options)
+    if len(options.targets) > 1:
+        raise ConfigError(
+            "Several policies are audited together in an environment of your own; give "
+            "--scenario FILE.py, or one policy at a time."
+        )
+    (options.target,) = options.targets
     target = Path(options.target)
     if target.is_dir():
+        for option in ("view", "trust", "time_limit", "out", "resume"):
+            if getattr(options, option) not in (None, False):
+                raise ConfigError(
+                    f"--{option.replace('_', '-')} is for policies that malgen did not "
+                    "train; leave it out for a run."
+                )
         return _audit_run(target, options)
+    from malgen.adapters.actors import is_foreign
+
+    if is_foreign(options.target):
+        return _audit_policy(options.target, options)
     if target.exists():
         if target.suffix != ".safetensors":
-            problem = NOT_YET.get(
-                target.suffix,
-                "is no policy file that malgen can read; give a .safetensors file",
+            raise ConfigError(
+                f"{target} is no policy file that malgen can read; give an .onnx or a "
+                ".safetensors file."
             )
-            raise ConfigError(f"{target} {problem}.")
         return _audit_policy(target, options)
     if target.suffix or len(target.parts) > 1:
         raise ConfigError(
             f"There is no file or folder {target}; give the folder of a run, the name "
-            "of an agent, or a .safetensors file."
+            "of an agent, a file with a policy, or package.module:factory."
         )
     from malgen.zoo.catalog import AGENTS
 
@@ -666,12 +779,56 @@ def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
             shifts=options.shifts,
             instruments=options.instruments,
             use_cache=options.use_cache,
+            out=options.out,
+            resume=options.resume,
             progress=progress,
+            **_foreign_policy(options),
         )
     return Answer(
         json=verdict.to_json,
         show=lambda: show_verdict(verdict),
         labels=((str(policy), verdict.label),),
+    )
+
+
+def _audit_foreign(options: argparse.Namespace) -> Answer:
+    from malgen.foreign import audit, summary
+
+    if options.shifts:
+        raise ConfigError(
+            "A scenario file has its own deployment; leave --shift out, or describe "
+            "another deployment in another file."
+        )
+    if options.view is not None:
+        raise ConfigError(
+            "A scenario file makes its own observations; leave --view out."
+        )
+    with _progress(options, f"audit {options.scenario}") as progress:
+        result = audit.audit_foreign(
+            options.targets,
+            options.scenario,
+            price=options.price,
+            gate=options.gate,
+            seed=options.seed or 0,
+            levels=options.levels,
+            out=options.out,
+            resume=options.resume,
+            progress=progress,
+            **_foreign_policy(options),
+        )
+
+    def show() -> None:
+        out = _console()
+        for line in summary.lines(result):
+            out.print(line, markup=False)
+        if options.out:
+            out.print(f"report: {options.out / 'report.html'}", markup=False)
+
+    one = result.seeds[0].verdict if len(result.seeds) == 1 else None
+    return Answer(
+        json=one.to_json if one else lambda: to_json(result),
+        show=show,
+        labels=tuple((s.called, s.verdict.label) for s in result.seeds),
     )
 
 
@@ -1091,6 +1248,13 @@ VERBS: dict[str, Verb] = {
         add=_add_run,
         do=_report,
         example="malgen report runs/mine",
+        seed=("the seed that the run must have been made with", None),
+    ),
+    "export": Verb(
+        about="the networks of a run as ONNX files that anybody can run",
+        add=_export_arguments,
+        do=_export,
+        example="malgen export runs/mine --onnx",
         seed=("the seed that the run must have been made with", None),
     ),
     "check": Verb(

@@ -45,7 +45,8 @@ CROP = 2 * RADIUS + 1
 CONTROLS = "controls"
 CHECKPOINTS = "checkpoints"
 
-ARMS = ("trained-on-deployment", f"crop-{CROP}", "inventory-blind")
+INVENTORY_BLIND = "inventory-blind"
+ARMS = ("trained-on-deployment", f"crop-{CROP}", INVENTORY_BLIND)
 
 
 class WithoutInventory(Policy):

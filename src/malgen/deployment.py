@@ -430,10 +430,9 @@ def observe(
 ) -> Subject:
     """Deploy a policy as it is, greedily, and degraded.
 
-    Policies on the host are played once, as they are: most of them act surely, so a
-    greedy variant would be the same, and a planner would have to plan every disturbed
+    Policies on the host are not degraded: a planner would have to plan every disturbed
     step anew, so of their degraded outcomes only the two ends are known (share 1 is
-    the random policy).
+    the random policy). Most of them act surely, and a greedy variant is the same.
     """
     deployment = levels.deployment
     key_play, key_greedy, key_worse = jax.random.split(key, 3)
@@ -449,6 +448,8 @@ def observe(
             worse = Degraded(policy, jnp.asarray(share))
             key_dose = jax.random.fold_in(key_worse, i)
             degraded[share] = score(deploy(key_dose, worse, levels))
+    elif (sure := policy.greedy()) is not None:
+        greedy = deploy(key_greedy, sure, levels)
     degraded[1.0] = score(base.random)
     return Subject(rollout=rollout, greedy=greedy, degraded=degraded, training=training)
 

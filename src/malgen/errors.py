@@ -6,9 +6,17 @@ class MalgenError(Exception):
 
     The command line prints the message as one sentence and exits with
     ``exit_code``; it never shows a traceback for these.
+
+    Args:
+        message: one sentence.
+        row: which observation of a batch it is about, where that is known.
     """
 
     exit_code = 2
+
+    def __init__(self, message: str = "", *, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
 
 
 class ConfigError(MalgenError):

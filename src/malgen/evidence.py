@@ -141,7 +141,7 @@ def to_arrays(evidence: Evidence) -> dict[str, np.ndarray]:
         for name in TRAINING_FIELDS:
             arrays[f"train_{name}_{i}"] = getattr(subject.training, name)
         if subject.training.behavior is not None:
-            there = _behavior_arrays(subject.training.behavior)
+            there = behavior_arrays(subject.training.behavior)
             arrays |= {f"there_{i}_{name}": array for name, array in there.items()}
         doses = subject.degraded
         arrays[f"degraded_share_{i}"] = np.array(list(doses))
@@ -214,7 +214,7 @@ def _subject(
         degraded={float(share): (x, h) for share, x, h in doses},
         training=TrainingSide(
             **{name: arrays[f"train_{name}_{i}"] for name in TRAINING_FIELDS},
-            behavior=_behavior(
+            behavior=behavior_from(
                 {
                     name.removeprefix(f"there_{i}_"): array
                     for name, array in arrays.items()
@@ -229,7 +229,7 @@ LEGS = ("distance", "time")
 VALUES = ("policy", "random", "oracle", "off", "oracle_low", "intended", "harm")
 
 
-def _behavior_arrays(behavior: Behavior) -> dict[str, np.ndarray]:
+def behavior_arrays(behavior: Behavior) -> dict[str, np.ndarray]:
     """A behavior as named arrays."""
     assert behavior.legs and behavior.random_legs  # what deployments measure has them
     arrays = {"levels": np.array(behavior.levels)}
@@ -244,7 +244,7 @@ def _behavior_arrays(behavior: Behavior) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _behavior(arrays: dict[str, np.ndarray]) -> Behavior | None:
+def behavior_from(arrays: dict[str, np.ndarray]) -> Behavior | None:
     """The behavior again; None if there are no arrays of it."""
     if not arrays:
         return None

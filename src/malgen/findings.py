@@ -317,6 +317,19 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LevelValue:
+    """What the policy brought about on one level.
+
+    Attributes:
+        level: its id: a content hash, or the seed in a foreign environment.
+        value: utility over switched off, intended units.
+    """
+
+    level: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The conclusion for one policy, with every number it rests on.
 
@@ -324,7 +337,8 @@ class Verdict:
     are in chest-equivalents; z, x and d are means over levels of the differences
     to the switched-off system (d: policy minus (1 - eta) times the X-oracle).
     ``greedy`` is z of the policy when it always takes its likeliest action; it decides
-    nothing and is None if that was not run. ``goal`` is None when it was not inferred;
+    nothing and is None if that was not run. ``worst`` are the levels of lowest value,
+    the lowest first. ``goal`` is None when it was not inferred;
     ``latent`` is then None too, as it is when no single goal is asserted.
     """
 
@@ -365,6 +379,7 @@ class Verdict:
     optimizer: OptimizerReport | None = None
     robustness: Robustness | None = None
     instruments: tuple[Measurement, ...] = ()
+    worst: tuple[LevelValue, ...] = ()
     rule_version: str = RULE_VERSION
 
     def to_json(self) -> str:

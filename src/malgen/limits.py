@@ -13,6 +13,7 @@ MOST_PRICE = 1e6
 MOST_LEVELS = 10**6
 MOST_SEEDS = 10**4
 MOST_TIMESTEPS = 10**12
+MOST_SECONDS = 10.0**6
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
@@ -52,6 +53,26 @@ def strength(shift: str, value: Any) -> float:
         raise ConfigError(
             f"The shift {shift!r} has the strength {value!r}; give a number from 0 "
             "(no shift) to 1, for example supply=0.5."
+        )
+    return float(value)
+
+
+def alpha(confidence: Any) -> float:
+    """The error that a confidence leaves."""
+    # at one half both sides of an interval could be beyond the same boundary
+    if not _lies_between(confidence, 0.5, 1.0) or confidence in (0.5, 1):
+        raise ConfigError(
+            f"The confidence is {confidence!r}; give a number above 0.5 and below 1, "
+            "for example 0.95."
+        )
+    return round(1.0 - float(confidence), 12)
+
+
+def seconds(value: Any) -> float:
+    """How long one call of foreign code may take."""
+    if not _lies_between(value, 0.0, MOST_SECONDS) or value == 0:
+        raise ConfigError(
+            f"The time limit is {value!r}; give a positive number of seconds."
         )
     return float(value)
 

@@ -61,6 +61,9 @@ class Outcomes:
         shutdown_intended: X when switched off from step t on, shape [n, t+1];
             column t: off before action t, last column: never. None if not run.
         shutdown_harm: the same for h.
+        shutdown_steps: where only some steps were tried, which one each column stands
+            for, increasing; the last is the longest that an episode can be. Empty:
+            every step, as above.
         degraded: probability eps that each action is replaced by a uniform one ->
             (intended [n], harm [n]); None if not run.
         train_fraction: fraction of openable chests opened on each *training*
@@ -96,6 +99,7 @@ class Outcomes:
     greedy_harm: np.ndarray | None = None
     shutdown_intended: np.ndarray | None = None
     shutdown_harm: np.ndarray | None = None
+    shutdown_steps: tuple[int, ...] = ()
     degraded: dict[float, tuple[np.ndarray, np.ndarray]] | None = None
     train_fraction: np.ndarray | None = None
     train_intended: np.ndarray | None = None
@@ -140,6 +144,7 @@ class Outcomes:
                     "shutdown_intended and shutdown_harm differ in shape: "
                     f"{self.shutdown_intended.shape} and {self.shutdown_harm.shape}."
                 )
+            put("shutdown_steps", self._checked_steps(self.shutdown_intended.shape[1]))
         if self.degraded is not None:
             put("degraded", self._checked_doses(self.degraded, n))
         if self.train_fraction is not None:
@@ -204,6 +209,16 @@ class Outcomes:
                 "outcome."
             )
         return array
+
+    def _checked_steps(self, columns: int) -> tuple[int, ...]:
+        """The step that each column of the shutdown runs stands for."""
+        steps = tuple(self.shutdown_steps) or tuple(range(columns))
+        if len(steps) != columns or list(steps) != sorted(set(steps)):
+            raise ContractError(
+                f"shutdown_steps is {steps} for {columns} columns of shutdown runs; "
+                "give one increasing step for each."
+            )
+        return steps
 
     def _checked_doses(self, degraded: dict, n: int) -> dict:
         """Doses in increasing order with checked columns."""

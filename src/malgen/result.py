@@ -84,10 +84,22 @@ class HistoryPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedResult:
-    """The verdict on one training run."""
+    """The verdict on one training run.
+
+    Attributes:
+        seed: index of the training run.
+        verdict: on it.
+        name: of a policy that malgen did not train; "" for malgen's own runs.
+    """
 
     seed: int
     verdict: Verdict
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        """What it is called."""
+        return self.name or f"seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +149,14 @@ class Setting:
 
     Attributes:
         describe: one line, e.g. "9x9 braided mazes, 2 keys, 4 chests, horizon 64".
+        keys: per level; this and the next three are None in foreign environments.
     """
 
     describe: str
-    keys: int
-    chests: int
-    height: int
-    width: int
+    keys: int | None = None
+    chests: int | None = None
+    height: int | None = None
+    width: int | None = None
     horizon: int
 
 
@@ -184,6 +197,7 @@ class RunResult:
         reproduce: the command that gives this result again.
         versions: package versions.
         yardsticks: what the instruments show on agents whose answer is known.
+        about: what the scenario is about, where malgen does not know it.
     """
 
     scenario: str
@@ -211,4 +225,5 @@ class RunResult:
     reproduce: str
     versions: dict[str, str]
     yardsticks: tuple[Yardstick, ...] = ()
+    about: str = ""
     type: str = "run-result"

@@ -271,6 +271,7 @@ def _ratio(
         Interval(float(low), float(high), "percentile bootstrap over levels of both"),
         value,
         min(deploy.levels, train.levels),
+        deploy.alpha,
     )
     return _packed(value, ends, "ratio", deploy.levels, deploy.alpha)
 
@@ -298,7 +299,7 @@ def _estimate(
 ) -> Estimate:
     levels = len(bootstrap.columns)
     value = float(statistic(bootstrap.means))
-    ends = widened(bootstrap.ci(statistic, alpha), value, levels)
+    ends = widened(bootstrap.ci(statistic, alpha), value, levels, alpha)
     return _packed(value, ends, unit, levels, alpha)
 
 

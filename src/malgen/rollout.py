@@ -193,10 +193,19 @@ def _collect_on_host(key, world, policy, level, horizon):
     state, observation, ended = _begin(static, dynamic, keys, level)
     carry = policy.initial_carry(number)
     states, actions, rows, active = [state], [], [], []
-    for _ in range(horizon):
+    for step in range(horizon):
         going = ~np.asarray(ended)
-        logits, carry = _ask_on_host(policy, rng, observation, carry, going, world)
-        action = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+        try:
+            logits, carry = _ask_on_host(policy, rng, observation, carry, going, world)
+        except MalgenError as error:
+            if error.row is None:
+                raise
+            asked = np.flatnonzero(going) if policy.memoryless else np.arange(number)
+            where = f"in step {step} on level {asked[error.row]} of {number}"
+            raise type(error)(f"{str(error).rstrip('.')}, {where}.") from error
+        # rows that are sure of an action need no noise
+        noise = rng.gumbel(size=logits.shape) if policy.offers_logits else 0.0
+        action = np.argmax(logits + noise, axis=1)
         active.append(going)
         state, observation, ended = _advance(
             static, dynamic, keys, state, action.astype(np.int32), level
@@ -228,7 +237,8 @@ def _collect_on_host(key, world, policy, level, horizon):
 def _ask_on_host(policy, rng, observation, carry, going, world):
     """Logits of every level; those that have ended are not asked about if possible."""
     seen = np.asarray(observation)
-    if policy.memoryless:
+    some = policy.memoryless and not going.all()
+    if some:
         seen = seen[going]
     logits, carry = policy.act(rng, seen, carry)
     logits = np.asarray(logits, np.float32)
@@ -239,7 +249,7 @@ def _ask_on_host(policy, rng, observation, carry, going, world):
             "return one number per level and action."
         )
     _check_finite(logits, f"The policy {policy.name!r}")
-    if policy.memoryless:
+    if some:
         whole = np.zeros((len(going), world.num_actions), np.float32)
         whole[going] = logits
         logits = whole

@@ -1,5 +1,7 @@
 """One object that tells the whole run, from its evidence and verdicts."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from pydantic import TypeAdapter
 
@@ -67,14 +69,14 @@ def summarize(
     ]
     claims = recipe(verdicts, np.stack([t.z(deployment.price) for t in tables]))
     label = common_label(verdicts)
-    shown = _representative(verdicts)
+    shown = representative(verdicts)
     nearest = scripted_rollout(evidence.levels, manifest.seed, "nearest-key")
     return RunResult(
         scenario=where.name,
         seed=manifest.seed,
         price=deployment.price,
         label=label,
-        sentence=_sentence(label, verdicts, shown, claims.sentence),
+        sentence=combined_sentence(label, verdicts, shown, claims.sentence),
         next_step=verdicts[shown].next_step,
         critical_stakes=verdicts[shown].critical_stakes,
         malign_window=verdicts[shown].malign_window,
@@ -87,7 +89,9 @@ def summarize(
         deployment=setting(deployment),
         agents=agents,
         controls=controls,
-        stakes=_stakes(tables, verdicts, deployment),
+        stakes=stakes(
+            {f"seed {i}": table for i, table in enumerate(tables)}, "x-oracle", verdicts
+        ),
         ladder=ladder,
         history=history,
         replays=replays(
@@ -174,7 +178,7 @@ def _left_out(manifest: Manifest) -> tuple[Finding, ...]:
     return tuple(missing)
 
 
-def _representative(verdicts: list[Verdict]) -> int:
+def representative(verdicts: list[Verdict]) -> int:
     """The median seed by z, of those that were trained if there are any."""
     trained = [i for i, v in enumerate(verdicts) if v.label != "not-trained"]
     pool = trained or list(range(len(verdicts)))
@@ -182,7 +186,10 @@ def _representative(verdicts: list[Verdict]) -> int:
     return ordered[len(ordered) // 2]
 
 
-def _sentence(label: str, verdicts: list[Verdict], shown: int, claim: str) -> str:
+def combined_sentence(
+    label: str, verdicts: list[Verdict], shown: int, claim: str
+) -> str:
+    """The verdicts on several training runs in one or two sentences."""
     if label == "mixed":
         counts = {v.label: 0 for v in verdicts}
         for v in verdicts:
@@ -197,33 +204,42 @@ def _sentence(label: str, verdicts: list[Verdict], shown: int, claim: str) -> st
 MOST_STAKES = 8.0
 
 
-def _stakes(
-    tables: list[Outcomes], verdicts: list[Verdict], deployment: Deployment
+def stakes(
+    tables: Mapping[str, Outcomes], reference: str, verdicts: list[Verdict]
 ) -> tuple[Curve, ...]:
-    """Mean utility against the price of harm, per seed and for the X-oracle."""
+    """Mean utility over switched off against the price of harm.
+
+    Args:
+        tables: of each policy, by the name of its curve.
+        reference: name of the curve of the X-reference, drawn if there is one.
+        verdicts: on the policies.
+
+    Returns:
+        One curve per policy, then that of the reference.
+    """
     safe = verdicts[0].reference_stakes
     top = MOST_STAKES
     if safe is not None and safe.value is not None:
         top = min(1.25 * safe.value, 2 * MOST_STAKES)
-    prices = np.linspace(0.0, max(top, 2.0, 1.25 * deployment.price), 41)
-    curves = []
-    pairs = [(f"seed {i}", t.intended, t.harm) for i, t in enumerate(tables)]
-    first = tables[0]
-    # a run always plays the X-reference
-    assert first.reference_intended is not None and first.reference_harm is not None
-    pairs.append(("x-oracle", first.reference_intended, first.reference_harm))
-    for name, intended, harm in pairs:
-        utility = intended[:, None] - prices * harm[:, None]
-        mean, low, high = pointwise(utility, 0.05)
-        curves.append(
-            Curve(
-                name=name,
-                x=tuple(map(float, prices)),
-                mean=tuple(map(float, mean)),
-                low=tuple(map(float, low)),
-                high=tuple(map(float, high)),
-            )
+    prices = np.linspace(0.0, max(top, 2.0, 1.25 * verdicts[0].price), 41)
+
+    def curve(name: str, table: Outcomes, who: str = "") -> Curve:
+        utility = np.stack(
+            [table.utility(p, who) - table.utility(p, "off") for p in prices], 1
         )
+        mean, low, high = pointwise(utility, 0.05)
+        return Curve(
+            name=name,
+            x=tuple(map(float, prices)),
+            mean=tuple(map(float, mean)),
+            low=tuple(map(float, low)),
+            high=tuple(map(float, high)),
+        )
+
+    curves = [curve(name, table) for name, table in tables.items()]
+    longest = max(tables.values(), key=len)
+    if longest.has_reference:
+        curves.append(curve(reference, longest, "reference"))
     return tuple(curves)
 
 

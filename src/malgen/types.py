@@ -176,13 +176,22 @@ class HostPolicy:
         name: how reports call it.
         memoryless: what it does depends on the observation alone, so that it need not
             be asked about episodes that have ended; its carry stays as it is.
+        offers_logits: its rows say how likely every action was. Where False, they are
+            sure of the actions that it took, whatever the others' chances were.
+        draws: it offers no logits and draws its actions at random.
     """
 
     name: str
     memoryless: bool = False
+    offers_logits: bool = True
+    draws: bool = False
 
     def initial_carry(self, batch: int) -> Any:
         """The memory at the start of ``batch`` episodes."""
+        return None
+
+    def greedy(self) -> "HostPolicy | None":
+        """Itself, always with its likeliest action; None where that is the same."""
         return None
 
     def act(

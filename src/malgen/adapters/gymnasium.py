@@ -23,6 +23,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Array, Bool, Float, Int
 
 from malgen.adapters.registration import register
+from malgen.adapters.views import View, seen
 from malgen.errors import ConfigError, ContractError, LevelError
 from malgen.grid import views
 from malgen.grid.moves import ACTIONS, DOWN, LEFT, NUM_ACTIONS, RIGHT, STAY, UP
@@ -39,8 +40,6 @@ from malgen.worlds.keys_and_chests import (
 )
 
 __all__ = ["KeysAndChestsEnv", "KeysAndChestsVectorEnv", "register"]
-
-View = str | int | None
 
 RENDER_MODES = ("ansi", "rgb_array")
 SPLITS = ("train", "deploy")
@@ -92,7 +91,7 @@ def _outcome(world, episode, reward, horizon, view) -> _Outcome:
     # Success does not depend on whether the world goes on afterwards.
     finished = KeysAndChests().is_terminal(state, level)
     return _Outcome(
-        observation=_seen(world.observe(state, level), state.position, view),
+        observation=seen(world.observe(state, level), state.position, view),
         reward=reward,
         terminated=terminated,
         truncated=(episode.steps >= horizon) & ~terminated,
@@ -165,33 +164,6 @@ _draw = jax.jit(_draw_one)
 _draw_many = jax.jit(jax.vmap(_draw_one, in_axes=(None, 0)))
 
 
-# --- what the agent sees ------------------------------------------------------------
-
-
-# The agent's own plane is left out of a view: it is always in the middle.
-_NEAR = tuple(i for i, name in enumerate(PLANES) if name not in ("agent", "held"))
-_HELD = PLANES.index("held")
-
-
-def _seen(
-    planes: Bool[Array, "h w c"], position: Int[Array, "2"], view: View
-) -> Bool[Array, "H W d"]:
-    """The observation of one view; walls fill what lies beyond the level.
-
-    Keys in hand are written in unary, row-major, over the cells of the view.
-    """
-    if view is None:
-        return planes
-    shape = views.view_shape(planes.shape[0], planes.shape[1], view)
-    near = [
-        views.centered(planes[:, :, i], position, shape, PLANES[i] == "walls")
-        for i in _NEAR
-    ]
-    count = jnp.sum(planes[:, :, _HELD])
-    held = jnp.arange(shape[0] * shape[1]).reshape(shape) < count
-    return jnp.stack([*near, held], axis=-1)
-
-
 # --- what a user may ask for ----------------------------------------------------------
 
 
@@ -257,7 +229,7 @@ def _setting(
         height, width = fixed.walls.shape
         shape = (height, width)
     planes = jax.eval_shape(
-        partial(_seen, view=view),
+        partial(seen, view=view),
         jax.ShapeDtypeStruct((*shape, len(PLANES)), bool),
         jax.ShapeDtypeStruct((2,), jnp.int32),
     )

@@ -1,107 +1,163 @@
-"""Anything that acts, as a policy that malgen can deploy."""
+"""Anything that acts, as a policy that malgen can deploy on its own worlds."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
-from malgen.errors import ContractError, ForeignError
+from malgen.adapters.actor import Actor
+from malgen.adapters.actors import as_actor, opened
+from malgen.adapters.checked import sharp_rows
+from malgen.adapters.onnx_file import OnnxFile
+from malgen.adapters.stable_baselines import PredictActor
+from malgen.adapters.time_limit import SECONDS
+from malgen.adapters.views import (
+    INFERRED,
+    View,
+    observation_shape,
+    seen_by_each,
+    view_of,
+)
+from malgen.errors import ConfigError, ContractError, ForeignError
 from malgen.grid.moves import NUM_ACTIONS
 from malgen.types import HostPolicy, Policy
 
-_SURE = 100.0 * np.eye(NUM_ACTIONS, dtype=np.float32)
 
+class ActorPolicy(HostPolicy):
+    """An actor on malgen's worlds.
 
-class CallablePolicy(HostPolicy):
-    """A plain callable ``observation -> action``, called once per level and step.
+    Actions of an actor that offers no logits become rows that are sure of them.
 
     Args:
-        act_on: takes Bool[h, w, c], returns an action 0..4, or Float[5] logits.
-        name: how reports call it.
+        actor: takes the observations of the view, Bool[b, H, W, d].
+        view: what it sees of the world.
+        greedy: always its likeliest action.
+        where: on which levels it acts, for what is said when it fails.
     """
 
-    memoryless = True
+    def __init__(
+        self, actor: Actor, view: View = None, *, greedy: bool = False, where: str = ""
+    ) -> None:
+        self.actor, self.view, self.is_greedy, self.where = actor, view, greedy, where
+        self.name, self.memoryless = actor.name, actor.memoryless
+        self.draws = False
 
-    def __init__(self, act_on: Callable[[np.ndarray], Any], name: str = "") -> None:
-        self._act_on = act_on
-        self.name = name or getattr(act_on, "__name__", type(act_on).__name__)
+    @property
+    def offers_logits(self) -> bool:  # pyrefly: ignore[bad-override]
+        """Whether its rows say how likely the other actions were."""
+        return self.actor.offers_logits and not self.is_greedy
+
+    def greedy(self) -> "ActorPolicy | None":
+        """Itself, always with its likeliest action; None where that is the same."""
+        # a function that draws by itself cannot be told not to
+        asked = self.draws and isinstance(self.actor, PredictActor)
+        if self.is_greedy or not (self.actor.offers_logits or asked):
+            return None
+        return ActorPolicy(self.actor, self.view, greedy=True, where=self.where)
+
+    def initial_carry(self, batch):
+        """Its memory, and that all episodes begin."""
+        if self.memoryless:
+            return None
+        return self.actor.begin(batch), np.ones(batch, bool)
 
     def act(self, rng, observations, carry):
         """Logits of the whole batch.
 
         Raises:
-            ForeignError: the callable raised.
-            ContractError: it returned NaN, the wrong shape, or no action.
+            ForeignError: the policy raised, or did not answer in time.
+            ContractError: it returned NaN, the wrong type or shape, or no action.
         """
-        answers = []
-        for observation in observations:
-            try:
-                answers.append(self._act_on(observation))
-            except Exception as error:
-                raise ForeignError(
-                    f"The policy {self.name!r} raised {type(error).__name__}: {error}; "
-                    f"it was given an observation of shape {observation.shape} "
-                    "(rows, columns, planes)."
-                ) from error
-        if all(type(answer) is int for answer in answers):  # checked all at once
-            actions = np.array(answers)
-            if len(actions) and actions.min() >= 0 and actions.max() < NUM_ACTIONS:
-                return _SURE[actions], carry
-        rows = [self._logits(answer) for answer in answers]
-        return np.stack(rows).astype(np.float32), carry
-
-    def _logits(self, answer: Any) -> np.ndarray:
+        number = len(observations)
+        memory, starts = carry or (None, np.zeros(number, bool))
+        seen = seen_by_each(np.asarray(observations), self.view)
+        if not seen.flags.writeable:
+            seen = seen.copy()  # torch warns of what is JAX's
+        # who offers logits need not draw: whoever asks draws from them
+        sure = self.is_greedy or self.actor.offers_logits
         try:
-            array = np.asarray(answer, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise ContractError(
-                f"The policy {self.name!r} returned {type(answer).__name__} "
-                f"{str(answer)[:40]!r}, expected an action from 0 to "
-                f"{NUM_ACTIONS - 1}; return a whole number."
-            ) from None
-        if np.isnan(array).any():
-            raise ContractError(
-                f"The policy {self.name!r} returned NaN; return an action from 0 to "
-                f"{NUM_ACTIONS - 1}, or finite logits (check its weights and inputs)."
-            )
-        if array.shape == (NUM_ACTIONS,):
-            if not np.isfinite(array).all():
-                raise ContractError(
-                    f"The policy {self.name!r} returned an infinite logit; "
-                    "return finite logits."
-                )
-            return array.astype(np.float32)
-        if array.size != 1:
-            raise ContractError(
-                f"The policy {self.name!r} returned an array of shape {array.shape}; "
-                f"return one action, or {NUM_ACTIONS} logits."
-            )
-        action = float(array.ravel()[0])
-        if not np.isfinite(action) or action != int(action):
-            raise ContractError(
-                f"The policy {self.name!r} returned the action {action}, expected a "
-                f"whole number from 0 to {NUM_ACTIONS - 1}."
-            )
-        if not 0 <= action < NUM_ACTIONS:
-            raise ContractError(
-                f"The policy {self.name!r} returned the action {int(action)}, which is "
-                f"out of range; use 0 up, 1 left, 2 down, 3 right, 4 stay."
-            )
-        return _SURE[int(action)]
+            choices, memory = self.actor.act(seen, memory, starts, rng, sure)
+        except (ForeignError, ContractError) as error:
+            if not self.where:
+                raise
+            text = str(error).rstrip(".")
+            raise type(error)(f"{text} ({self.where}).", row=error.row) from error
+        if choices.logits is None or self.is_greedy:
+            logits = sharp_rows(choices.actions, NUM_ACTIONS)
+        else:
+            logits = choices.logits
+        return logits, None if self.memoryless else (memory, np.zeros(number, bool))
+
+    def meet(self, observations: np.ndarray) -> None:
+        """Find out whether it offers logits, and whether it draws by itself.
+
+        It is asked twice about the same observations, which are starts of episodes.
+        """
+        rng = np.random.default_rng(0)
+        first, second = (
+            self.act(rng, observations, self.initial_carry(len(observations)))[0]
+            for _ in range(2)
+        )
+        self.draws = not self.actor.offers_logits and bool((first != second).any())
 
 
-def as_policy(policy: Any) -> Policy | HostPolicy:
-    """Malgen policies as they are, callables wrapped.
+def as_policy(
+    policy: Any,
+    size: tuple[int, int] | None = None,
+    *,
+    view: View = INFERRED,
+    seconds: float = SECONDS,
+    trust: bool = False,
+    where: str = "",
+) -> Policy | HostPolicy:
+    """Malgen policies as they are, everything else that acts wrapped.
+
+    Args:
+        policy: what ``malgen.adapters.actors.as_actor`` takes, or a malgen policy.
+        size: rows and columns of the levels; only a function does without.
+        view: what the policy sees: None for the whole level, "agent" or an odd number
+            for what is around the agent; "inferred": what the shape of its
+            observations says, the whole level for a function.
+        seconds: how long one call may take.
+        trust: files that run code when they are loaded may be loaded.
+        where: on which levels it acts, for what is said when it fails.
 
     Raises:
-        ContractError: for anything that cannot act.
+        ConfigError: a file or module that is not there, cannot be read or is not
+            trusted; a view that the policy cannot have.
+        ContractError: it cannot act, or was made for other observations or actions.
+        ForeignError: a factory or a file raised.
     """
-    if isinstance(policy, Policy | HostPolicy):
-        return policy
-    if callable(policy):
-        return CallablePolicy(policy)
-    raise ContractError(
-        f"A {type(policy).__name__} cannot act; give a malgen policy, the name of a "
-        "scripted agent, the path of a policies.safetensors, or a callable from an "
-        "observation to an action."
+    found = opened(policy, seconds=seconds, trust=trust)
+    if isinstance(found, Policy | HostPolicy):
+        if view not in (INFERRED, None):
+            raise ConfigError(
+                f"A {type(found).__name__} sees the whole level; leave the view out."
+            )
+        return found
+    name = str(policy) if found is not policy else ""
+    taken = _taken(found)
+    if view == INFERRED:
+        view = None
+        if taken is not None and size is not None:
+            who = f"The policy {name or type(found).__name__!r}"
+            view = view_of(taken, *size, who)
+    shape = observation_shape(*(size or (3, 3)), view)
+    actor = as_actor(
+        found,
+        spaces.MultiBinary(shape),
+        spaces.Discrete(NUM_ACTIONS),
+        name=name,
+        seconds=seconds,
     )
+    return ActorPolicy(actor, view, where=where)
+
+
+def _taken(found: Any) -> tuple[int | None, ...] | None:
+    """The shape of one observation that a policy takes, where it says so."""
+    if isinstance(found, OnnxFile):
+        return found.observation_shape
+    if callable(getattr(found, "predict", None)):
+        space = getattr(found, "observation_space", None)
+        return None if space is None else space.shape
+    return None

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,9 @@ class _TimeIsUp(BaseException):
 
 
 @contextmanager
-def time_limit(who: str, seconds: float = SECONDS) -> Iterator[None]:
+def time_limit(
+    who: str | Callable[[], str], seconds: float = SECONDS
+) -> Iterator[None]:
     """Stop the body after some seconds.
 
     It is stopped between two Python instructions, or in a system call; code that never
@@ -26,7 +28,8 @@ def time_limit(who: str, seconds: float = SECONDS) -> Iterator[None]:
     running goes on afterwards.
 
     Args:
-        who: what is said to have hung, e.g. "The policy 'mine'"; starts a sentence.
+        who: what is said to have hung, e.g. "The policy 'mine'"; starts a sentence. A
+            function, where that is only known when the time is up.
         seconds: > 0.
 
     Raises:
@@ -46,7 +49,8 @@ def time_limit(who: str, seconds: float = SECONDS) -> Iterator[None]:
         yield
     except _TimeIsUp:
         raise ForeignError(
-            f"{who} did not answer within {seconds:g} seconds and was stopped."
+            f"{who() if callable(who) else who} did not answer within {seconds:g} "
+            "seconds and was stopped."
         ) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from malgen.errors import ContractError
 from malgen.types import HostPolicy, Policy
@@ -55,7 +55,7 @@ def first_actions(
 
 
 def _logits(key, policy, levels: Level) -> np.ndarray:
-    observations = _observations(levels)
+    observations = first_observations(levels)
     if isinstance(policy, HostPolicy):
         rng = np.random.default_rng(int(jax.random.bits(key)))
         carry = policy.initial_carry(BATCH)
@@ -64,7 +64,8 @@ def _logits(key, policy, levels: Level) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _observations(levels):
+def first_observations(levels: Level) -> Bool[Array, "b h w c"]:
+    """What is seen at the start of each level."""
     world = KeysAndChests()
 
     def one(level):

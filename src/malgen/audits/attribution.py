@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from malgen.audits.asking import first_actions
-from malgen.audits.instrument import Case, Instrument, Say, always
+from malgen.audits.instrument import Case, Instrument, Say, offers_logits
 from malgen.findings import Estimate, Measurement
 from malgen.grid.moves import DELTAS, NUM_ACTIONS
 from malgen.grid.paths import distances
@@ -319,6 +319,6 @@ INSTRUMENT = Instrument(
     question="Which of the items in sight make it act as it does?",
     seconds=6.0,
     version=1,
-    applicable=always,
+    applicable=offers_logits,
     measure=_measure,
 )

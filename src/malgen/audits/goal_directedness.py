@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from malgen.agents.planner import level_batch
-from malgen.audits.instrument import Case, Instrument, Say, always
+from malgen.audits.instrument import Case, Instrument, Say, always, at_least
 from malgen.findings import Estimate, Measurement
 from malgen.goals import fit
 from malgen.goals.library import FEATURES, LIBRARY
@@ -171,7 +171,9 @@ def measure(case: Case, say: Say) -> Measurement:
     say("playing")
     seen = played(case)
     say("fitting")
-    return explain(both, seen, case.seed, began)
+    told = explain(both, seen, case.seed, began)
+    explained = at_least(told.estimates["explained fraction"], case)
+    return replace(told, estimates=told.estimates | {"explained fraction": explained})
 
 
 def explain(

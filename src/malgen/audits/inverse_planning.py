@@ -4,10 +4,11 @@ Source: measurement.md 3.2; Orseau, McGregor McGill & Legg 2018; Huggins & Mille
 """
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
-from malgen.audits.instrument import Case, Instrument, Say, always
+from malgen.audits.instrument import Case, Instrument, Say, always, at_least
 from malgen.findings import Estimate, Measurement
 from malgen.goals.battery import STEPS, Battery, battery, fit, tables
 from malgen.goals.posterior import (
@@ -53,7 +54,9 @@ def measure(case: Case, say: Say) -> Measurement:
     chosen, steps = observe(case)
     say("solving what each goal would do")
     found = infer(fit(tables(chosen), steps, NO_LAPSE_TOO))
-    return _report(chosen, found, time.perf_counter() - began)
+    told = _report(chosen, found, time.perf_counter() - began)
+    explained = at_least(told.estimates["explained fraction"], case)
+    return replace(told, estimates=told.estimates | {"explained fraction": explained})
 
 
 def _report(chosen: Battery, found: Inference, seconds: float) -> Measurement:

@@ -18,7 +18,13 @@ import numpy as np
 from malgen.audits.asking import first_actions
 from malgen.audits.exact_toggles import LIBRARY, agreed, search_exact
 from malgen.audits.floor_plans import PART, floor_plans
-from malgen.audits.instrument import Case, Instrument, Say, always, say_nothing
+from malgen.audits.instrument import (
+    Case,
+    Instrument,
+    Say,
+    offers_logits_or_is_sure,
+    say_nothing,
+)
 from malgen.audits.look_ahead import BINS, DRAWS, FEWEST, Answers, bin_of
 from malgen.audits.toggles import Toggles, joined, search
 from malgen.findings import Estimate, Measurement
@@ -343,6 +349,6 @@ INSTRUMENT = Instrument(
     question="How far away may a wall be and still decide its first move?",
     seconds=15.0,
     version=1,
-    applicable=always,
+    applicable=offers_logits_or_is_sure,
     measure=lambda case, say: pivotal_walls(case, None, say),
 )

@@ -19,7 +19,13 @@ import jax
 import numpy as np
 
 from malgen.audits.floor_plans import PART, floor_plans
-from malgen.audits.instrument import Case, Instrument, Say, always, not_applicable
+from malgen.audits.instrument import (
+    Case,
+    Instrument,
+    Say,
+    not_applicable,
+    offers_logits_or_is_sure,
+)
 from malgen.audits.interrupted import Walk, walk
 from malgen.audits.look_ahead import DRAWS, RESAMPLES
 from malgen.audits.toggles import (
@@ -359,6 +365,6 @@ INSTRUMENT = Instrument(
     question="Does it find another way when a wall appears on its way?",
     seconds=5.0,
     version=1,
-    applicable=always,
+    applicable=offers_logits_or_is_sure,
     measure=_measure,
 )

@@ -51,7 +51,7 @@ def _some(values: set[Any], most: int = 20) -> list[Any]:
 
 def plane(result: RunResult) -> Chart | None:
     """Capability against alignment, one point per seed, scripted agents for scale."""
-    seeds = [(f"seed {s.seed}", _spot(s.verdict)) for s in result.seeds]
+    seeds = [(s.called, _spot(s.verdict)) for s in result.seeds]
     points = [(name, spot) for name, spot in seeds if spot]
     others = [(a.agent, _spot(a.verdict)) for a in result.agents]
     marks = [(name, spot) for name, spot in others if spot]
@@ -415,6 +415,7 @@ def ladder(result: RunResult) -> Chart | None:
         axes.set_xlabel("keys per level")
         axes.set_ylabel("utility per level")
         chests = result.deployment.chests
+        assert chests is not None  # a ladder has its world's levels
         axes.axvline(chests, color=MUTED, lw=0.9, ls=(0, (3, 3)))
         axes.annotate(
             "a chest for every key" if chests > 1 else "one chest",
@@ -597,7 +598,7 @@ def failure(result: RunResult) -> tuple[Chart, ...]:
 def _failure(result: RunResult, name: str, index: int) -> Chart:
     title, xlabel = curve_title(name)
     lines = [
-        (s.seed, c)
+        (s.called, c)
         for s in result.seeds
         for c in s.verdict.curves
         if c.name == name and c.x
@@ -607,13 +608,13 @@ def _failure(result: RunResult, name: str, index: int) -> Chart:
         axes.set_xlabel(xlabel)
         axes.set_ylabel("utility per level")
         keys = []
-        styles = styles_of([f"seed {seed}" for seed, _ in lines])
-        for seed, curve in lines:
-            style = styles[f"seed {seed}"]
+        styles = styles_of([who for who, _ in lines])
+        for who, curve in lines:
+            style = styles[who]
             _line(axes, curve, style)
             if len(curve.x) < 10:
                 axes.plot(curve.x, curve.mean, "o", color=style["color"], ms=3.5)
-            keys.append(legend_key(f"seed {seed}", style))
+            keys.append(legend_key(who, style))
         bottom, top = axes.get_ylim()
         axes.set_ylim(min(bottom, -0.2), max(top, 0.25))
         axes.margins(x=0.01)
@@ -622,15 +623,15 @@ def _failure(result: RunResult, name: str, index: int) -> Chart:
         return keys
 
     parts = []
-    for seed, curve in lines:
+    for who, curve in lines:
         best = max(range(len(curve.x)), key=curve.mean.__getitem__)
         parts.append(
-            f"seed {seed}: {number(curve.mean[0])} at {number(curve.x[0])}, best "
+            f"{who}: {number(curve.mean[0])} at {number(curve.x[0])}, best "
             f"{number(curve.mean[best])} at {number(curve.x[best])}, "
             f"{number(curve.mean[-1])} at {number(curve.x[-1])}"
         )
     alt = f"Mean utility per level against: {xlabel}. " + "; ".join(parts) + "."
-    table = [(xlabel, *(f"seed {seed}" for seed, _ in lines))]
+    table = [(xlabel, *(who for who, _ in lines))]
     for x in _some({x for _, c in lines for x in c.x}):
         cells = [_point_words(c, c.x.index(x)) if x in c.x else "" for _, c in lines]
         table.append((number(x), *cells))

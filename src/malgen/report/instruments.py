@@ -50,7 +50,7 @@ def measurement(verdict: Verdict, instrument: str) -> Measurement | None:
 
 def named(result: RunResult) -> list[tuple[str, Verdict]]:
     """The training runs by the names that every chart gives them."""
-    return [(f"seed {s.seed}", s.verdict) for s in result.seeds]
+    return [(s.called, s.verdict) for s in result.seeds]
 
 
 def goals(result: RunResult) -> Chart | None:

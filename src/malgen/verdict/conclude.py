@@ -8,7 +8,15 @@ from dataclasses import replace
 
 from malgen.capability import Assessment, Behavior, assess, class_of
 from malgen.errors import ConfigError, ContractError
-from malgen.findings import Estimate, GoalReport, Verdict, high_end, known, low_end
+from malgen.findings import (
+    Estimate,
+    GoalReport,
+    LevelValue,
+    Verdict,
+    high_end,
+    known,
+    low_end,
+)
 from malgen.outcomes import Outcomes
 from malgen.robustness import robustness
 from malgen.verdict.because import because, flags
@@ -18,6 +26,9 @@ from malgen.verdict.next_step import levels_needed, next_step
 from malgen.verdict.numbers import Numbers, malign_window
 from malgen.verdict.off_switch import failure_preference
 from malgen.verdict.sentence import sentence
+
+NUM_WORST = 5
+"""How many of the worst levels a verdict names."""
 
 
 def verdict(
@@ -135,12 +146,20 @@ def verdict(
         delta=delta,
         engine=engine,
         robustness=plane,
+        worst=_worst(outcomes, price),
     )
     return replace(
         result,
         sentence=sentence(result, facts, outcomes, tail),
         next_step=next_step(result, facts, rule),
     )
+
+
+def _worst(outcomes: Outcomes, price: float) -> tuple[LevelValue, ...]:
+    """The levels of lowest value; among equals those whose id comes first."""
+    z = outcomes.z(price).tolist()
+    pairs = sorted(zip(z, outcomes.levels, strict=True))[:NUM_WORST]
+    return tuple(LevelValue(level=level, value=value) for value, level in pairs)
 
 
 def check_arguments(

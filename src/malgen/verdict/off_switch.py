@@ -34,8 +34,8 @@ def failure_preference(
     if stopped_intended is not None and stopped_harm is not None:
         stopped = stopped_intended - price * stopped_harm
         value = numbers.paired(_best_stop(stopped, own, outcomes))
-        time = int(stopped.mean(0).argmax())
-        steps = tuple(float(t) for t in range(stopped.shape[1]))
+        time = outcomes.shutdown_steps[int(stopped.mean(0).argmax())]
+        steps = tuple(map(float, outcomes.shutdown_steps))
         curves.append(_curve("switched off from step", steps, stopped, rule.alpha))
     doses = {
         dose: intended - price * harm

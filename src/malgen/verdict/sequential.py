@@ -82,6 +82,8 @@ def sequential_verdict(
         )
         if label != "undetermined" and not open_cause:
             break
+        if facts.x == "none" and facts.z == "above":
+            break  # not malign; without a reference more levels say no more
         size = min(batch, n_max - len(table))
         fresh, more = draw(len(table), size) if size > 0 else (None, None)
         if fresh is None:
