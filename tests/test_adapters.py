@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import sys
+import threading
 import time
 import zipfile
 
@@ -17,6 +18,7 @@ from malgen.adapters.actor import Actor, Choices
 from malgen.adapters.actors import as_actor
 from malgen.adapters.layout import laid_out, layout
 from malgen.adapters.policies import as_policy
+from malgen.adapters.run_limit import RunLimit
 from malgen.adapters.views import (
     observation_shape,
     parse_view,
@@ -477,6 +479,20 @@ def test_an_onnx_file_that_does_not_come_back_is_stopped(graphs, tmp_path, capfd
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_limit_of_a_run_counts_from_its_own_start():
+    stopped = threading.Event()
+    limit = RunLimit(0.4, stopped.set)
+    with limit:
+        pass
+    time.sleep(0.3)
+    began = time.monotonic()
+    with limit:  # the thread that waits looks in 0.1 seconds from now
+        assert stopped.wait(5)
+    assert time.monotonic() - began >= 0.4 and limit.is_up
+    with limit:
+        assert not limit.is_up
+
+
 def test_an_onnx_file_that_fails_says_so_in_one_place(graphs, tmp_path, capfd):
     actor = as_actor(graphs.out_of_bounds(tmp_path / "a.onnx", 3))
     with pytest.raises(ForeignError, match=r"a.onnx' could not be run: .*bounds"):
@@ -555,7 +571,7 @@ def test_another_predict_is_refused():
 
     class Alone:
         def predict(self, observation, **more):
-            return np.zeros(2, int)
+            return self.answer
 
     with pytest.raises(ContractError, match=r"has predict\(X\), expected predict\(obs"):
         ask(Pipeline())
