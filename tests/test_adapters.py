@@ -570,15 +570,18 @@ def test_another_predict_is_refused():
             return np.zeros(len(X), int)
 
     class Alone:
+        def __init__(self, answer):
+            self.answer = answer
+
         def predict(self, observation, **more):
             return self.answer
 
     with pytest.raises(ContractError, match=r"has predict\(X\), expected predict\(obs"):
         ask(Pipeline())
-    with pytest.raises(
-        ContractError, match=r"returned ndarray .* pair \(actions, state"
-    ):
-        ask(Alone())
+    for answer in (np.zeros(2, int), (0, 0, 0)):
+        expected = rf"returned {type(answer).__name__} .* pair \(actions, state"
+        with pytest.raises(ContractError, match=expected):
+            ask(Alone(answer))
 
 
 def test_a_model_that_remembers_its_normalization_is_refused(sb3):
