@@ -96,3 +96,67 @@ def counting(path, inputs, batch="n", actions=5):
         ],
         constants,
     )
+
+
+def looping(path, inputs, times, actions=5):
+    """Zeros as logits, after a loop that goes round ``times`` times."""
+    count = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Add", ["sum", "sum"], ["sum_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", FLOAT, [actions]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum_out", FLOAT, [actions]),
+        ],
+    )
+    nodes = [
+        helper.make_node("Loop", ["times", "", "zeros"], ["looped"], body=count),
+        helper.make_node("MatMul", ["obs", "matrix"], ["plain"]),
+        helper.make_node("Add", ["plain", "looped"], ["logits"]),
+    ]
+    constants = [
+        ("times", np.array(times, np.int64)),
+        ("zeros", np.zeros(actions, np.float32)),
+        ("matrix", np.zeros((inputs, actions), np.float32)),
+    ]
+    return write(
+        path,
+        nodes,
+        [("obs", FLOAT, ["n", inputs])],
+        [("logits", FLOAT, ["n", actions])],
+        constants,
+    )
+
+
+def out_of_bounds(path, inputs, actions=5):
+    """Can be read, and fails when it is run: it takes a row that is not there."""
+    nodes = [
+        helper.make_node("Gather", ["matrix", "row"], ["found"], axis=0),
+        helper.make_node("ReduceSum", ["obs", "axes"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Add", ["whole", "far"], ["rows"]),
+        helper.make_node("Reshape", ["rows", "flat"], ["each"]),
+        helper.make_node("Gather", ["matrix", "each"], ["taken"], axis=0),
+        helper.make_node("Add", ["taken", "found"], ["logits"]),
+    ]
+    constants = [
+        ("matrix", np.zeros((2, actions), np.float32)),
+        ("row", np.array([0], np.int64)),
+        ("axes", np.array([1], np.int64)),
+        ("far", np.array([1000], np.int64)),
+        ("flat", np.array([-1], np.int64)),
+    ]
+    return write(
+        path,
+        nodes,
+        [("obs", FLOAT, ["n", inputs])],
+        [("logits", FLOAT, ["n", actions])],
+        constants,
+    )

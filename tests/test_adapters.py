@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import sys
+import threading
 import time
 import zipfile
 
@@ -17,6 +18,7 @@ from malgen.adapters.actor import Actor, Choices
 from malgen.adapters.actors import as_actor
 from malgen.adapters.layout import laid_out, layout
 from malgen.adapters.policies import as_policy
+from malgen.adapters.run_limit import RunLimit
 from malgen.adapters.views import (
     observation_shape,
     parse_view,
@@ -247,7 +249,7 @@ def test_a_factory_is_imported_from_the_working_folder(module):
         ),
         ("stops", ForeignError, "raised SystemExit when it was called"),
         ("policy", ForeignError, "raised TypeError when .*missing 1 required"),
-        ("ANSWERS", ContractError, "A int cannot act"),
+        ("ANSWERS", ContractError, ":ANSWERS is of type int and cannot act"),
         ("nothing", ConfigError, "has no nothing; give the name of a function"),
         ("path", ConfigError, r"There is no file missing\.onnx"),
         ("a b", ConfigError, "names no policy; write package.module:factory"),
@@ -293,7 +295,7 @@ def test_a_pickle_is_not_opened_without_trust(tmp_path, bomb, suffix):
             call(path)
     assert not made.exists()
     if suffix in ("pkl", "pickle"):  # that the test could fail
-        with pytest.raises(ContractError, match="A NoneType cannot act"):
+        with pytest.raises(ContractError, match="NoneType and cannot act"):
             ask(path, trust=True)
         assert made.exists()
 
@@ -462,6 +464,42 @@ def test_a_truncated_onnx_file_is_told(graphs, tmp_path, share):
     assert "\n" not in str(caught.value) and "a.onnx" in str(caught.value)
 
 
+def test_an_onnx_file_that_does_not_come_back_is_stopped(graphs, tmp_path, capfd):
+    seen, starts = np.zeros((2, 3), np.float32), np.ones(2, bool)
+    short = as_actor(graphs.looping(tmp_path / "a.onnx", 3, 10), seconds=0.3)
+    assert not short.act(seen, None, starts, rng())[0].logits.any()
+    time.sleep(0.5)  # longer than the limit, but between two calls
+    assert not short.act(seen, None, starts, rng())[0].logits.any()
+    long = as_actor(graphs.looping(tmp_path / "b.onnx", 3, 2**60), seconds=0.3)
+    for _ in range(2):  # and the same when it is asked again
+        began = time.monotonic()
+        with pytest.raises(ForeignError, match=r"b.onnx' did not answer within 0\.3 s"):
+            long.act(seen, None, starts, rng())
+        assert 0.3 <= time.monotonic() - began < 5
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_limit_of_a_run_counts_from_its_own_start():
+    stopped = threading.Event()
+    limit = RunLimit(0.4, stopped.set)
+    with limit:
+        pass
+    time.sleep(0.3)
+    began = time.monotonic()
+    with limit:  # the thread that waits looks in 0.1 seconds from now
+        assert stopped.wait(5)
+    assert time.monotonic() - began >= 0.4 and limit.is_up
+    with limit:
+        assert not limit.is_up
+
+
+def test_an_onnx_file_that_fails_says_so_in_one_place(graphs, tmp_path, capfd):
+    actor = as_actor(graphs.out_of_bounds(tmp_path / "a.onnx", 3))
+    with pytest.raises(ForeignError, match=r"a.onnx' could not be run: .*bounds"):
+        actor.act(np.zeros((2, 3), np.float32), None, np.ones(2, bool), rng())
+    assert capfd.readouterr() == ("", "")  # not by onnxruntime too
+
+
 def test_onnxruntime_missing_is_one_sentence(graphs, tmp_path, monkeypatch):
     path = graphs.linear(tmp_path / "a.onnx", (9, 9, 7))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -524,6 +562,45 @@ def test_bad_predictions_are_told(answer, kind, expected):
     with pytest.raises(kind, match=expected) as caught:
         ask(Bad())
     assert "\n" not in str(caught.value)
+
+
+def test_another_predict_is_refused():
+    class Pipeline:
+        def predict(self, X):
+            return np.zeros(len(X), int)
+
+    class Alone:
+        def __init__(self, answer):
+            self.answer = answer
+
+        def predict(self, observation, **more):
+            return self.answer
+
+    with pytest.raises(ContractError, match=r"has predict\(X\), expected predict\(obs"):
+        ask(Pipeline())
+    for answer in (np.zeros(2, int), (0, 0, 0)):
+        expected = rf"returned {type(answer).__name__} .* pair \(actions, state"
+        with pytest.raises(ContractError, match=expected):
+            ask(Alone(answer))
+
+
+def test_a_model_that_remembers_its_normalization_is_refused(sb3):
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    def floats():
+        return gymnasium.wrappers.TransformObservation(
+            environment(),
+            lambda seen: seen.astype(np.float32),
+            spaces.Box(0, 1, PLANES.shape, np.float32),
+        )
+
+    def model(**settings):
+        env = VecNormalize(DummyVecEnv([floats]), **settings)
+        return sb3.A2C("MlpPolicy", env, device="cpu")
+
+    with pytest.raises(ContractError, match="trained behind VecNormalize"):
+        as_policy(model(), SIZE)
+    assert as_policy(model(norm_obs=False), SIZE).view is None
 
 
 def test_a_model_of_other_spaces_is_refused():

@@ -74,7 +74,8 @@ def audit(
             observation Bool[h, w, 7] to an action 0..4 (or to five logits); an object
             with Stable-Baselines3's ``predict``; the path of an ONNX file, or of a
             ``policies.safetensors`` with one policy; or "package.module:factory",
-            where the factory returns any of these. See docs/foreign-policies.md.
+            where the factory returns a function, a model, the path of an ONNX file or
+            a malgen policy. See docs/foreign-policies.md.
         scenario: name of the training and deployment setting; or a
             ``ForeignScenario`` or the path of a ``.py`` file with one, for an
             environment of your own. Shifts, instruments and the cache are for malgen's

@@ -72,10 +72,12 @@ def as_actor(
         return PredictActor(found, shape, action_space, name=name, seconds=seconds)
     if callable(found):
         return FunctionActor(found, action_space, name=name, seconds=seconds)
+    kind = type(found).__name__
     raise ContractError(
-        f"A {type(found).__name__} cannot act; give the name of a scripted agent, a "
-        "function from an observation to an action, a model with predict, or the path "
-        "of an ONNX file."
+        (f"{name} is of type {kind} and" if name else f"A {kind}")
+        + " cannot act; give "
+        "the name of a scripted agent, a function from an observation to an action, a "
+        "model with predict, or the path of an ONNX file."
     )
 
 

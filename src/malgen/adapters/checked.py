@@ -87,19 +87,21 @@ def checked_logits(who: str, values: Any, number: int, size: int) -> np.ndarray:
             f"{who} returned logits of shape {list(array.shape)}, expected "
             f"{[number, size]}; return one number per observation and action."
         )
-    if np.isnan(array).any():
-        raise ContractError(
-            f"{who} returned NaN; return finite logits (check its weights and inputs).",
-            row=int(np.isnan(array).any(axis=1).argmax()),
-        )
     top = array.max(axis=1, keepdims=True)
-    if not np.isfinite(top).all():
+    if not np.isfinite(top).all():  # a maximum is NaN where anything is
+        nan = np.isnan(top[:, 0])
+        if nan.any():
+            raise ContractError(
+                f"{who} returned NaN; return finite logits (check its weights and "
+                "inputs).",
+                row=int(nan.argmax()),
+            )
         raise ContractError(
             f"{who} returned an infinite logit; return finite logits.",
             row=int((~np.isfinite(top[:, 0])).argmax()),
         )
     # masked actions are -inf or about as low; a sharp but finite row says the same
-    return np.maximum(array - top, LEAST).astype(np.float32)
+    return np.maximum(array - top, LEAST).astype(np.float32, copy=False)
 
 
 LEAST = -100.0

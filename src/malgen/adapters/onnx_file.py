@@ -13,7 +13,8 @@ from gymnasium import spaces
 from malgen.adapters.actor import Actor, Choices
 from malgen.adapters.checked import checked_actions, checked_logits, drawn
 from malgen.adapters.layout import laid_out, layout
-from malgen.adapters.time_limit import SECONDS, time_limit
+from malgen.adapters.run_limit import RunLimit
+from malgen.adapters.time_limit import SECONDS, late
 from malgen.errors import ConfigError, ContractError, ForeignError
 
 OBSERVATIONS = ("obs", "observation", "observations", "input", "x")
@@ -22,6 +23,9 @@ LOGITS = ("logits", "action_logits", "policy", "pi")
 PROBABILITIES = ("probabilities", "probs", "action_probs")
 ACTIONS = ("action", "actions")
 VALUES = ("value", "values", "v")
+
+SILENT = 4
+"""Only what is fatal is printed: errors are raised, and told in one sentence."""
 
 _TYPES = {
     "tensor(float)": np.float32,
@@ -71,7 +75,7 @@ class OnnxFile:
         options = onnxruntime.SessionOptions()
         # small networks gain nothing from more, and other work does
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = SILENT
         try:
             self.session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
@@ -85,6 +89,14 @@ class OnnxFile:
         self.obs, self.memory = self._inputs(inputs)
         self.observation_shape = self.obs.shape[1:]
         self.batch = self.obs.shape[0]
+
+    def run_options(self) -> Any:
+        """Options of a run, with a switch that ends it."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = SILENT
+        return options
 
     def any_observation(self) -> tuple[int, ...]:
         """Shape of an observation that it takes; 1 where any size will do."""
@@ -168,6 +180,8 @@ class OnnxActor(Actor):
                 f"they have shape {_shown(here)}; audit it where it was trained."
             )
         self._how = how
+        self._limit = RunLimit(seconds, self._stop)
+        self._options = self._file.run_options()
         self._outputs()
         self.memoryless = file.memory is None
         self._axis = 0
@@ -296,6 +310,10 @@ class OnnxActor(Actor):
         actions = logits.argmax(axis=1) if greedy else drawn(logits, rng)
         return Choices(actions=actions + int(self._space.start), logits=logits)
 
+    def _stop(self) -> None:
+        """Make the run in progress end after its present node."""
+        self._options.terminate = True
+
     def _run(self, seen: np.ndarray, memory: np.ndarray | None):
         inputs = {self._file.obs.name: seen}
         wanted = [self._out]
@@ -303,14 +321,17 @@ class OnnxActor(Actor):
             inputs[self._file.memory.name] = np.asarray(memory, self._file.memory.dtype)
             wanted.append(self._memory_out)
         try:
-            with time_limit(self._who, self._seconds):
-                found = self._file.session.run(wanted, inputs)
-        except ForeignError:
-            raise
+            with self._limit:
+                found = self._file.session.run(wanted, inputs, self._options)
         except Exception as error:
+            if self._limit.is_up:
+                raise late(self._who, self._seconds) from None
             raise ForeignError(
                 f"{self._who} could not be run: {_first_line(error)}."
             ) from error
+        finally:
+            if self._limit.is_up:  # or all later runs would end at once
+                self._options = self._file.run_options()
         answer = np.asarray(found[0])
         if answer.shape[:1] != seen.shape[:1]:
             raise ContractError(

@@ -142,6 +142,7 @@ def as_policy(
         if taken is not None and size is not None:
             who = f"The policy {name or type(found).__name__!r}"
             view = view_of(taken, *size, who)
+    _refuse_normalized(found, name)
     shape = observation_shape(*(size or (3, 3)), view)
     actor = as_actor(
         found,
@@ -151,6 +152,21 @@ def as_policy(
         seconds=seconds,
     )
     return ActorPolicy(actor, view, where=where)
+
+
+def _refuse_normalized(found: Any, name: str) -> None:
+    """A model that learned from normalized numbers would be shown others here.
+
+    Raises:
+        ContractError: Stable-Baselines3's model remembers such a wrapper.
+    """
+    normalizer = getattr(found, "get_vec_normalize_env", lambda: None)()
+    if normalizer is not None and normalizer.norm_obs:
+        raise ContractError(
+            f"The policy {name or type(found).__name__!r} was trained behind "
+            "VecNormalize, which does not stand before malgen's worlds; give a "
+            "function that calls its normalize_obs and then predict."
+        )
 
 
 def _taken(found: Any) -> tuple[int | None, ...] | None:

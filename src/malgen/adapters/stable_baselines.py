@@ -10,6 +10,7 @@ Implementations"; the signature of ``predict`` is in its documentation.
 """
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,9 @@ from malgen.adapters.checked import checked_actions, checked_logits, drawn
 from malgen.adapters.layout import laid_out, layout
 from malgen.adapters.time_limit import SECONDS, time_limit
 from malgen.errors import ContractError, ForeignError, MalgenError
+
+ASKED = ("state", "episode_start", "deterministic")
+"""What ``predict`` is called with, beside the observations."""
 
 OURS = ("stable_baselines3", "sb3_contrib")
 
@@ -56,6 +60,7 @@ class PredictActor(Actor):
     ) -> None:
         self.name = name or type(model).__name__
         self._model, self._space, self._seconds = model, action_space, seconds
+        self._check_signature()
         self._policy = getattr(model, "policy", model)
         module = type(self._policy).__mro__
         self._known = any(one.__module__.split(".")[0] in OURS for one in module)
@@ -71,6 +76,20 @@ class PredictActor(Actor):
         self._dtype = None if space is None else space.dtype
         self._check_actions()
         self.offers_logits = self._known and self._has_logits()
+
+    def _check_signature(self) -> None:
+        try:
+            signature = inspect.signature(self._model.predict)
+        except (TypeError, ValueError):  # written in C
+            return
+        try:
+            signature.bind(None, **dict.fromkeys(ASKED))
+        except TypeError:
+            raise ContractError(
+                f"{self._who} has predict{signature}, expected predict(observation, "
+                f"{', '.join(ASKED)}) as Stable-Baselines3 has it; wrap it in a "
+                "function from one observation to an action."
+            ) from None
 
     def _check_observations(self, shape: tuple[int, ...] | None) -> str:
         space = getattr(self._model, "observation_space", None)
@@ -134,12 +153,18 @@ class PredictActor(Actor):
             else:
                 deterministic = bool(greedy or self._greedy_only)
                 with self._seeded(None if deterministic else rng):
-                    found, memory = self._model.predict(
+                    pair = self._model.predict(
                         observations,
                         state=memory,
                         episode_start=starts,
                         deterministic=deterministic,
                     )
+                if not isinstance(pair, tuple) or len(pair) != 2:
+                    raise ContractError(
+                        f"{self._who} returned {type(pair).__name__} from predict, "
+                        "expected the pair (actions, state)."
+                    )
+                found, memory = pair
         space = self._space
         if not self.offers_logits or not isinstance(space, spaces.Discrete):
             actions = checked_actions(self._who, found, number, space)

@@ -16,6 +16,13 @@ class _TimeIsUp(BaseException):
     """Not an ``Exception``: foreign code that catches everything must not catch it."""
 
 
+def late(who: str, seconds: float) -> ForeignError:
+    """What is said when the time is up."""
+    return ForeignError(
+        f"{who} did not answer within {seconds:g} seconds and was stopped."
+    )
+
+
 @contextmanager
 def time_limit(
     who: str | Callable[[], str], seconds: float = SECONDS
@@ -48,10 +55,7 @@ def time_limit(
     try:
         yield
     except _TimeIsUp:
-        raise ForeignError(
-            f"{who() if callable(who) else who} did not answer within {seconds:g} "
-            "seconds and was stopped."
-        ) from None
+        raise late(who() if callable(who) else who, seconds) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(alarm, before)
