@@ -54,7 +54,7 @@ def row(name: str, scenario: str) -> str:
     found = audit(name, scenario, levels=LEVELS)
     policy = agent.build(where.deployment())
     side = training_side(stream(0, "gate"), policy, where.training(), LEVELS)
-    ends = mean_ci(side.fraction, 0.0, 1.0)
+    ends = mean_ci(side.fraction, 0.0, 1.0, 0.05)
     share = f"{side.fraction.mean():.2f} [{ends.low:.2f}, {ends.high:.2f}]"
     goal = found.goal.asserted if found.goal else None
     cells = (shown(found.z), shown(found.capability), goal or "none", share)
