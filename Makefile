@@ -27,7 +27,7 @@ lint: $(VENV)/installed-dev
 
 # many more examples than the tests take, and other ones each time
 fuzz: $(VENV)/installed-dev
-	MALGEN_FUZZ=1 $(BIN)/python -m pytest tests/test_fuzz.py -q -s --timeout 7200 -p no:xdist
+	MALGEN_FUZZ=1 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_fuzz_foreign.py -q -s --timeout 7200 -p no:xdist
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks $(BENCH)

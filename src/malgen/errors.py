@@ -1,5 +1,7 @@
 """The errors a user can cause; every message says what was given and what to do."""
 
+from collections.abc import Callable
+
 
 class MalgenError(Exception):
     """Base of all errors that malgen raises on purpose.
@@ -39,3 +41,22 @@ class ForeignError(MalgenError):
 
 class NotMeasurable(MalgenError):
     """A quantity that has no meaning here; callers turn it into a finding."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign exception says, on one line and without a full stop."""
+    lines = _safely(str, error).strip().splitlines() or ["no message"]
+    return lines[0].rstrip(".")[:200]
+
+
+def described(thing: object, most: int = 60) -> str:
+    """A foreign object on one line of at most ``most`` characters."""
+    text = " ".join(_safely(repr, thing).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _safely(words: Callable[[object], str], thing: object) -> str:
+    try:
+        return words(thing)
+    except (Exception, SystemExit) as error:  # the object's own code runs here
+        return f"<{type(thing).__name__} that raised {type(error).__name__}>"

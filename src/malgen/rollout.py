@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from malgen.errors import ContractError, ForeignError, MalgenError
+from malgen.errors import ContractError, ForeignError, MalgenError, first_line
 from malgen.grid.moves import NUM_ACTIONS, STAY
 from malgen.types import HostPolicy, Objective, Policy, Rollout, World
 
@@ -153,7 +153,7 @@ def _ask(policy, key, observation, carry, world):
     except Exception as error:
         raise ForeignError(
             f"The policy {type(policy).__name__} raised {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no message'}."
+            f"{first_line(error)}."
         ) from error
     if jnp.shape(logits) != (world.num_actions,):
         raise ContractError(

@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from malgen.errors import ConfigError, ForeignError, MalgenError
+from malgen.errors import ConfigError, ForeignError, MalgenError, first_line
 
 
 def load(path: Path) -> ModuleType:
@@ -53,5 +53,6 @@ def told(path: Path, error: BaseException, when: str) -> MalgenError:
     where = f"{path}, line {lines[-1]}" if lines else str(path)
     if isinstance(error, MalgenError):
         return ConfigError(f"{where}: {error}")
-    message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
-    return ForeignError(f"{where} raised {type(error).__name__} {when}: {message}.")
+    return ForeignError(
+        f"{where} raised {type(error).__name__} {when}: {first_line(error)}."
+    )

@@ -16,7 +16,7 @@ from malgen.adapters.onnx_file import OnnxActor, OnnxFile
 from malgen.adapters.stable_baselines import PredictActor
 from malgen.adapters.time_limit import SECONDS, time_limit
 from malgen.adapters.trusted import RUN_CODE, load_trusted
-from malgen.errors import ConfigError, ContractError, ForeignError
+from malgen.errors import ConfigError, ContractError, ForeignError, first_line
 
 
 def as_actor(
@@ -178,11 +178,10 @@ def _made(text: str, seconds: float) -> Any:
 
 
 def _raised(text: str, error: BaseException, when: str) -> ForeignError:
-    lines = str(error).strip().splitlines() or ["no message"]
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = f" in {Path(frame.filename).name}, line {frame.lineno}"
     return ForeignError(
-        f"{text} raised {type(error).__name__} {when}: {lines[0].rstrip('.')}"
+        f"{text} raised {type(error).__name__} {when}: {first_line(error)}"
         + (where if frame.filename != __file__ else "")
         + "."
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from malgen.errors import ContractError
+from malgen.errors import ContractError, described
 from malgen.grid.moves import ACTIONS
 
 
@@ -140,7 +140,7 @@ def as_array(who: str, answers: Any, space: spaces.Space | None) -> np.ndarray:
         listed = isinstance(answers, list | tuple) and answers
         one = answers[0] if listed else answers
         raise ContractError(
-            f"{who} returned {type(one).__name__} {' '.join(str(one).split())[:40]!r}, "
+            f"{who} returned {type(one).__name__} {described(one, 40)}, "
             f"expected an action: {meaning(space)}."
         )
     if array.dtype.kind == "b" and not isinstance(space, spaces.MultiBinary):

@@ -15,7 +15,7 @@ from malgen.adapters.checked import (
     sharp_rows,
 )
 from malgen.adapters.time_limit import SECONDS, time_limit
-from malgen.errors import ContractError, ForeignError, MalgenError
+from malgen.errors import ContractError, ForeignError, MalgenError, first_line
 
 RENEW = 0.01
 """The time limit of a call is set anew after this share of it, and not for each call:
@@ -109,7 +109,7 @@ class FunctionActor(Actor):
                 except (Exception, SystemExit) as error:
                     raise ForeignError(
                         f"{self._who} raised {type(error).__name__}: "
-                        f"{_first_line(error)} on an observation "
+                        f"{first_line(error)} on an observation "
                         f"{_described(rows[len(answers)])}."
                     ) from error
 
@@ -153,11 +153,6 @@ class FunctionActor(Actor):
             )
         (action,) = checked_actions(self._who, array.reshape(1), 1, space)
         return None, int(action)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else "no message"
 
 
 def _described(observation: Any) -> str:

@@ -22,7 +22,7 @@ from malgen.adapters.actor import Actor, Choices
 from malgen.adapters.checked import checked_actions, checked_logits, drawn
 from malgen.adapters.layout import laid_out, layout
 from malgen.adapters.time_limit import SECONDS, time_limit
-from malgen.errors import ContractError, ForeignError, MalgenError
+from malgen.errors import ContractError, ForeignError, MalgenError, first_line
 
 ASKED = ("state", "episode_start", "deterministic")
 """What ``predict`` is called with, beside the observations."""
@@ -213,9 +213,8 @@ class PredictActor(Actor):
         except MalgenError:
             raise
         except (Exception, SystemExit) as error:
-            lines = str(error).strip().splitlines() or ["no message"]
             raise ForeignError(
-                f"{self._who} raised {type(error).__name__}: {lines[0].rstrip('.')}."
+                f"{self._who} raised {type(error).__name__}: {first_line(error)}."
             ) from error
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from malgen.errors import ConfigError, ForeignError, MalgenError
+from malgen.errors import ConfigError, ForeignError, MalgenError, first_line
 
 RUN_CODE = (".zip", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".bin")
 """Endings of what is a pickle, or holds some."""
@@ -33,10 +33,8 @@ def load_trusted(path: Path, trust: bool) -> Any:
     except MalgenError:
         raise
     except (Exception, SystemExit) as error:
-        lines = str(error).strip().splitlines() or ["no message"]
         raise ForeignError(
-            f"{path} could not be loaded: {type(error).__name__}: "
-            f"{lines[0].rstrip('.')[:200]}."
+            f"{path} could not be loaded: {type(error).__name__}: {first_line(error)}."
         ) from error
 
 

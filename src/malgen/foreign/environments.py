@@ -17,7 +17,14 @@ import numpy as np
 from gymnasium import spaces
 
 from malgen.adapters.time_limit import SECONDS, time_limit
-from malgen.errors import ConfigError, ContractError, ForeignError, MalgenError
+from malgen.errors import (
+    ConfigError,
+    ContractError,
+    ForeignError,
+    MalgenError,
+    described,
+    first_line,
+)
 from malgen.foreign.scenario import Feature, ForeignScenario, Transition
 
 INFO = "info."
@@ -119,7 +126,7 @@ class Watched:
             self.observation, _ = found
         except (TypeError, ValueError):
             raise ContractError(
-                f"{self.who()} returned from reset {_short(found)}; return "
+                f"{self.who()} returned from reset {described(found)}; return "
                 "(observation, info)."
             ) from None
         self._check_observation()
@@ -140,12 +147,12 @@ class Watched:
         try:
             found = self.env.step(action)
         except (Exception, SystemExit) as error:
-            raise self._raised(error, f"for the action {_short(action)}") from error
+            raise self._raised(error, f"for the action {described(action)}") from error
         try:
             self.observation, reward, terminated, truncated, info = found
         except (TypeError, ValueError):
             raise ContractError(
-                f"{self.who()} returned from step {_short(found)}; return "
+                f"{self.who()} returned from step {described(found)}; return "
                 "(observation, reward, terminated, truncated, info)."
             ) from None
         reward = self._number(reward, "returned the reward")
@@ -212,7 +219,7 @@ class Watched:
             number = math.nan
         if not math.isfinite(number):
             raise ContractError(
-                f"{self.who()} {what} {_short(value)}; it must be a finite number."
+                f"{self.who()} {what} {described(value)}; it must be a finite number."
             )
         return number
 
@@ -260,10 +267,9 @@ class Watched:
                 )
 
     def _raised(self, error: BaseException, when: str = "") -> MalgenError:
-        message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
         when = f" {when}" if when else ""
         return ForeignError(
-            f"{self.who()} raised {type(error).__name__}{when}: {message}."
+            f"{self.who()} raised {type(error).__name__}{when}: {first_line(error)}."
         )
 
 
@@ -366,9 +372,9 @@ def make(scenario: ForeignScenario, side: str, seconds: float) -> gymnasium.Env:
                 "environment ('module:Id-v0' imports the module first)."
             ) from None
         except (Exception, SystemExit) as error:
-            message = (str(error).strip() or "no message").splitlines()[0].rstrip(".")
             raise ForeignError(
-                f"{who} raised {type(error).__name__} when it was made: {message}."
+                f"{who} raised {type(error).__name__} when it was made: "
+                f"{first_line(error)}."
             ) from error
     missing = [
         name
@@ -405,11 +411,6 @@ def _reader(feature: Feature) -> tuple[str, Any]:
     return ("reward", "") if feature == "reward" else ("info", feature[len(INFO) :])
 
 
-def _short(thing: Any) -> str:
-    text = " ".join(repr(thing).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def checker(space: spaces.Space) -> Callable[[Any], str]:
     """A function that says what is wrong with an observation, "" if nothing.
 
@@ -434,7 +435,9 @@ def checker(space: spaces.Space) -> Callable[[Any], str]:
 
         def dictionary(observation: Any) -> str:
             if not isinstance(observation, Mapping) or set(observation) != set(parts):
-                return f"{_short(observation)}, not a dictionary of {', '.join(parts)}"
+                return (
+                    f"{described(observation)}, not a dictionary of {', '.join(parts)}"
+                )
             found = ((name, parts[name](observation[name])) for name in parts)
             return next(
                 (f"{what} (under {name!r})" for name, what in found if what), ""
@@ -445,6 +448,6 @@ def checker(space: spaces.Space) -> Callable[[Any], str]:
     def other(observation: Any) -> str:
         if space.contains(observation):
             return ""
-        return f"{_short(observation)} that is not in its observation space {space}"
+        return f"{described(observation)} that is not in its observation space {space}"
 
     return other

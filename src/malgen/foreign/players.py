@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import concatenate, create_empty_array
 
 from malgen.adapters.actor import Actor, Choices
-from malgen.errors import ContractError, MalgenError
+from malgen.errors import ContractError, MalgenError, described
 from malgen.foreign.environments import Side, Watched
 
 
@@ -238,10 +238,9 @@ class ActorPlayer(Player):
     def _checked(self, watched: Watched, action: Any) -> Any:
         found = member(watched.action_space, action)
         if found is None:
-            shown = " ".join(repr(action).split())[:60]
             raise ContractError(
-                f"The policy {self.actor.name!r} chose {shown}, which is not in the "
-                f"action space {watched.action_space} ({watched.where()})."
+                f"The policy {self.actor.name!r} chose {described(action)}, which is "
+                f"not in the action space {watched.action_space} ({watched.where()})."
             )
         return found
 

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 
 from malgen.adapters.time_limit import time_limit
-from malgen.errors import ForeignError
+from malgen.errors import ForeignError, described, first_line
 from malgen.foreign.environments import INFO, checker
 from malgen.foreign.players import has_nan
 from malgen.foreign.scenario import Feature, ForeignScenario, Transition
@@ -125,8 +125,7 @@ def guarded(who: str, seconds: float, call: Callable[[], Any], advice: str) -> A
         note = f"{str(error).rstrip('.')}; {advice}"
         raise Failed(Problem(note=note, raised=True)) from error
     except (Exception, SystemExit) as error:
-        lines = str(error).strip().splitlines() or ["no message"]
-        note = f"{who} raised {type(error).__name__}: {lines[0].rstrip('.')}; {advice}"
+        note = f"{who} raised {type(error).__name__}: {first_line(error)}; {advice}"
         raise Failed(Problem(note=note, raised=True)) from error
 
 
@@ -302,8 +301,7 @@ def _read(
 
 
 def _kind(value: Any) -> str:
-    text = str(value)
-    return f"{type(value).__name__} {text[:40]!r}"
+    return f"{type(value).__name__} {described(value, 40)}"
 
 
 def _kept(observation: Any) -> Any:
