@@ -170,7 +170,9 @@ def audit_foreign(
             tables,
             seed=seed,
             price=price,
-            reproduce=_command(names, source, found, price, seed, levels, gate),
+            reproduce=_command(
+                _given(policies), source, found, price, seed, levels, gate
+            ),
             versions=asked.versions,
         )
         if folder is not None:
@@ -304,7 +306,8 @@ def _names(policies: Sequence[Any]) -> list[str]:
     names = []
     for policy in policies:
         if isinstance(policy, str | Path):
-            names.append(str(policy))
+            path = Path(policy)
+            names.append(path.stem if path.suffix else str(policy))
         else:
             name = getattr(policy, "name", None) or getattr(policy, "__name__", None)
             names.append(str(name or type(policy).__name__))
@@ -315,6 +318,14 @@ def _names(policies: Sequence[Any]) -> list[str]:
             seen[name] += 1
             names[i] = f"{name} ({seen[name]})"
     return names
+
+
+def _given(policies: Sequence[Any]) -> list[str]:
+    """The policies as somebody would name them on the command line."""
+    return [
+        str(policy) if isinstance(policy, str | Path) else name
+        for policy, name in zip(policies, _names(policies), strict=True)
+    ]
 
 
 def _command(

@@ -106,7 +106,9 @@ def plane(result: RunResult) -> Chart | None:
             taken.append((known(spot.capability.value) > CAPABLE, seen))
         _label_references(axes, marks, bottom, taken)
         keys = []
-        styles = styles_of([name for name, _ in points])
+        styles = styles_of(
+            [name for name, _ in points], [s.called for s in result.seeds]
+        )
         for name, spot in points:
             _point(axes, spot, styles[name], bottom)
             keys.append(legend_key(name, styles[name], marker=True))
@@ -346,7 +348,7 @@ def stakes(result: RunResult) -> Chart | None:
             fontsize=9,
         )
         keys = []
-        styles = styles_of([c.name for c in curves])
+        styles = styles_of([c.name for c in curves], [s.called for s in result.seeds])
         for curve in curves:
             style = styles[curve.name]
             _line(axes, curve, style)

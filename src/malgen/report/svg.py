@@ -202,14 +202,21 @@ def _dash(style: Any) -> str:
     return "" if style == "-" else " ".join(f"{1.8 * x:g}" for x in style[1])
 
 
-def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Color, dash and marker by name: the same in every chart for the same seed."""
+def styles_of(
+    names: Sequence[str], runs: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Color, dash and marker by name: the same in every chart for the same run.
+
+    Args:
+        names: of the series.
+        runs: which of them are under audit, in order, if not called "seed N".
+    """
     styles: dict[str, dict[str, Any]] = {}
     references = 0
     for name in names:
         seed = re.fullmatch(r"seed (\d+)", name)
-        if seed:
-            i = int(seed[1])
+        if seed or name in runs:
+            i = int(seed[1]) if seed else runs.index(name)
             color, dash = SERIES[i % len(SERIES)], DASHES[i % len(DASHES)]
             marker = MARKERS[i % len(MARKERS)]
         elif name == "x-oracle":
