@@ -236,3 +236,11 @@ def test_training_by_stable_baselines3_and_its_export(name, tmp_path):
     # log-probabilities: logits are the same up to a constant per observation
     mine = choices.logits - np.logaddexp.reduce(choices.logits, -1, keepdims=True)
     np.testing.assert_allclose(mine, theirs.distribution.logits.numpy(), atol=1e-5)
+
+
+def test_the_shipped_files_say_nothing_of_the_machine_that_made_them():
+    files = sorted(FOLDER.glob("*.onnx"))
+    assert len(files) == 6
+    for path in files:
+        assert b"site-packages" not in path.read_bytes()
+        assert b".py" not in path.read_bytes()
