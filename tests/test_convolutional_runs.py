@@ -73,7 +73,7 @@ def test_it_keeps_the_laws_of_a_policy(trained):
 def test_it_is_deployed_audited_and_reported(run):
     deploy = ["deploy", str(run), "--levels", "32", "--quiet"]
     assert cli.main(deploy) == 0
-    assert cli.main(["audit", str(run), "--quiet"]) == 0
+    assert cli.main(["audit", str(run), "--quiet", "--instruments", "verdict"]) == 0
     found = json.loads((run / store.VERDICT).read_text())
     assert found["label"] == "not-trained" and len(found["seeds"]) == 1
     page = (run / store.REPORT).read_bytes()

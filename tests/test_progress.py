@@ -216,6 +216,7 @@ def test_silence(capsys):
 
 def test_quiet_says_nothing_and_the_others_do(capsys):
     argv = ["audit", "off", "--levels", "2", "--scenario", "keys-and-chests-small"]
+    argv += ["--instruments", "instrumentality"]
     assert main([*argv, "--quiet"]) == 0
     quiet = capsys.readouterr()
     assert main(argv) == 0
