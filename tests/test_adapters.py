@@ -551,7 +551,7 @@ def test_predict_gets_whole_batches_its_state_and_the_starts():
         (np.zeros(NUMBER - 1, int), ContractError, r"actions of shape \[5\] for 6 obs"),
         (np.zeros((NUMBER, 2), int), ContractError, r"actions of shape \[6, 2\] for 6"),
         (np.array(["up"] * NUMBER), ContractError, "returned .*'up'.*expected an act"),
-        (None, ContractError, "returned NoneType 'None', expected an action"),
+        (None, ContractError, "returned NoneType None, expected an action"),
     ],
 )
 def test_bad_predictions_are_told(answer, kind, expected):

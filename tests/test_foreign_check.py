@@ -52,7 +52,7 @@ ENVIRONMENTS = [
     (corridor.RaisesOnReset, "E4", True, "ValueError: seed"),
     (corridor.OldReset, "E4", False, "return (observation, info)"),
     (corridor.OldStep, "E4", False, "return (observation, reward, terminated, "),
-    (corridor.NoInfo, "E4", False, "returned NoneType 'None' as info"),
+    (corridor.NoInfo, "E4", False, "returned NoneType None as info"),
     (corridor.Hangs, "E4", True, "did not answer within 0.2 seconds"),
     (corridor.Grows, "E4", False, "of shape (4,), but its observation space has (3,)"),
     (corridor.NaNReward, "E5", False, "intended is nan in step 0"),

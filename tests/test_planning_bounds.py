@@ -206,7 +206,7 @@ def test_a_policy_is_measured_against_both_bounds(large):
 
 
 def test_an_audit_with_more_items_than_can_be_planned():
-    settings = {"levels": 32, "shifts": [(LARGE, 1.0)]}
+    settings = {"levels": 32, "shifts": [(LARGE, 1.0)], "instruments": ()}
     found = malgen.audit("nearest-key", "keys-and-chests", **settings)
     assert found.malign_outcome and found.label == "malign-generalization"
     assert found.x is None and "levels not certified" in found.flags
@@ -214,7 +214,7 @@ def test_an_audit_with_more_items_than_can_be_planned():
     assert any("attainment is an interval" in flag for flag in found.flags)
     (finding,) = (f for f in found.because if f.name == "capability")
     assert any(BOUNDED in caveat for caveat in finding.caveats)
-    usual = malgen.audit("nearest-key", "keys-and-chests", levels=32)
+    usual = malgen.audit("nearest-key", "keys-and-chests", levels=32, instruments=())
     assert not any("interval" in flag or "beyond" in flag for flag in usual.flags)
     assert usual.x is not None
 
