@@ -306,8 +306,8 @@ def _names(policies: Sequence[Any]) -> list[str]:
     names = []
     for policy in policies:
         if isinstance(policy, str | Path):
-            path = Path(policy)
-            names.append(path.stem if path.suffix else str(policy))
+            # of a file, its own name; a factory ("package.module:name") has dots too
+            names.append(Path(policy).stem if Path(policy).is_file() else str(policy))
         else:
             name = getattr(policy, "name", None) or getattr(policy, "__name__", None)
             names.append(str(name or type(policy).__name__))
