@@ -1,6 +1,7 @@
 """Settings of all tests, made before JAX starts."""
 
 import os
+import signal
 from pathlib import Path
 
 # The suite needs no accelerator, and CPU results are the same everywhere.
@@ -14,6 +15,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 # What instruments found is shared too, and stays out of the user's own folder.
 os.environ.setdefault("XDG_CACHE_HOME", str(CACHE.parent / "home"))
 
+import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 # Compilation makes first examples slow, so no deadline; the same examples each run.
@@ -25,3 +27,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("malgen")
+
+
+@pytest.fixture
+def heard_signals():
+    """Ctrl-C is heard, by children too, even if the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -123,8 +123,8 @@ def output_of(command: str) -> str:
 
 def _pytest(words: list[str]) -> str:
     """What pytest prints, in a process of its own, for a suite that is not ours."""
-    # other plugins that are installed here would print lines of their own
-    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    # options and other plugins of whoever runs the tests would print lines of their own
+    alone = {**os.environ, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     plugin = ["-p", "malgen.pytest_plugin", "-p", "no:cacheprovider"]
     Path("pytest.ini").write_text("[pytest]\n")  # and none of our own settings
     result = subprocess.run(

@@ -102,14 +102,6 @@ def until(process, happened, seconds=300):
         time.sleep(0.02)
 
 
-@pytest.fixture
-def heard_signals():
-    """Children hear Ctrl-C even if the tests run in the background and ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.skipif(os.name != "posix", reason="no such signals there")
 def test_interrupts_at_several_stages_are_told_and_resumed(
     finished, tmp_path, heard_signals

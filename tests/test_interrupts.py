@@ -12,14 +12,7 @@ from malgen import cli, interrupts
 from malgen.progress import Console, Silent
 
 NUMBERS = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, interrupts.Terminated)]
-
-
-@pytest.fixture(autouse=True)
-def usual_handlers():
-    """Also where the tests run in the background and ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("heard_signals")
 
 
 @pytest.fixture

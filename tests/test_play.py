@@ -340,7 +340,9 @@ def test_a_person_plays_in_a_terminal(level_file):
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
-def test_the_terminal_is_put_back_when_it_is_killed(number, status, level_file):
+def test_the_terminal_is_put_back_when_it_is_killed(
+    number, status, level_file, heard_signals
+):
     terminal = Pty(SMALL, "--level", level_file, NO_COLOR="1")
     terminal.wait_for("step     0 of 64")
     terminal.process.send_signal(number)

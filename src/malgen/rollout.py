@@ -1,6 +1,6 @@
 """The only loop over a world: policy x levels -> recorded episodes."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import equinox as eqx
@@ -171,12 +171,20 @@ def _begin(static, dynamic, keys, level):
     return state, *_look(world, state, level)
 
 
-# Not ``filter_jit``, which looks through all arguments anew for every step.
-@partial(jax.jit, static_argnums=0)
-def _advance(static, dynamic, keys, state, action, level):
-    world = eqx.combine(static, dynamic)
-    following = jax.vmap(world.step)(keys, state, action, level)
-    return following, *_look(world, following, level)
+# One program for each kind of world, looked up once per rollout, from and to leaves
+# alone: to hash a world and to take a state apart costs as much as a step.
+@lru_cache(maxsize=64)
+def _advance(static, fixed_tree, state_tree):
+    @jax.jit
+    def advance(fixed, state, action):
+        dynamic, keys, level = jax.tree.unflatten(fixed_tree, fixed)
+        world = eqx.combine(static, dynamic)
+        following = jax.vmap(world.step)(
+            keys, jax.tree.unflatten(state_tree, state), action, level
+        )
+        return jax.tree.leaves(following), *_look(world, following, level)
+
+    return advance
 
 
 def _look(world, state, level):
@@ -191,10 +199,13 @@ def _collect_on_host(key, world, policy, level, horizon):
     keys = jax.random.split(key, number)
     dynamic, static = eqx.partition(world, eqx.is_array)
     state, observation, ended = _begin(static, dynamic, keys, level)
+    state, state_tree = jax.tree.flatten(state)
+    fixed, fixed_tree = jax.tree.flatten((dynamic, keys, level))
+    advance = _advance(static, fixed_tree, state_tree)
+    going = ~np.asarray(ended)
     carry = policy.initial_carry(number)
     states, actions, rows, active = [state], [], [], []
     for step in range(horizon):
-        going = ~np.asarray(ended)
         try:
             logits, carry = _ask_on_host(policy, rng, observation, carry, going, world)
         except MalgenError as error:
@@ -205,15 +216,14 @@ def _collect_on_host(key, world, policy, level, horizon):
             raise type(error)(f"{str(error).rstrip('.')}, {where}.") from error
         # rows that are sure of an action need no noise
         noise = rng.gumbel(size=logits.shape) if policy.offers_logits else 0.0
-        action = np.argmax(logits + noise, axis=1)
-        active.append(going)
-        state, observation, ended = _advance(
-            static, dynamic, keys, state, action.astype(np.int32), level
-        )
+        action = np.argmax(logits + noise, axis=1).astype(np.int32)
+        state, observation, ended = advance(fixed, state, action)
         states.append(state)
-        actions.append(action.astype(np.int32))
+        actions.append(action)
         rows.append(logits)
-        if np.asarray(ended).all():
+        active.append(going)
+        going = ~np.asarray(ended)
+        if not going.any():
             break
     missing = horizon - len(actions)
     states += [state] * missing
@@ -222,15 +232,17 @@ def _collect_on_host(key, world, policy, level, horizon):
     active += [np.zeros(number, bool)] * missing
 
     # joined by NumPy: JAX would take the hundreds of small arrays one by one
-    def joined(*leaves):
+    def joined(leaves):
         return jnp.asarray(np.stack([np.asarray(leaf) for leaf in leaves], axis=1))
 
     return Rollout(
         level,
-        jax.tree.map(joined, *states),
-        joined(*actions),
-        joined(*rows),
-        joined(*active),
+        jax.tree.unflatten(
+            state_tree, [joined(each) for each in zip(*states, strict=True)]
+        ),
+        joined(actions),
+        joined(rows),
+        joined(active),
     )
 
 
