@@ -7,10 +7,10 @@ from benchmarks import harness
 from benchmarks.harness import Local, Row
 from benchmarks.workers.protocol import Case
 from malgen.adapters.actors import as_actor
-from malgen.foreign.environments import Side
 from malgen.foreign.episodes import play
 from malgen.foreign.players import ActorPlayer
 from malgen.foreign.scenario import ForeignScenario
+from malgen.foreign.side import Side
 
 EPISODES = 32
 

@@ -17,11 +17,11 @@ from make_screenshots import BROWSERS, FLAGS, small
 from PIL import Image
 
 from malgen.adapters.actors import as_actor
-from malgen.foreign.environments import Side
 from malgen.foreign.episodes import BATCH, play
 from malgen.foreign.loading import load_scenario
 from malgen.foreign.players import ActorPlayer, NoOpPlayer, RandomPlayer
 from malgen.foreign.scenario import Constant
+from malgen.foreign.side import Side
 from malgen.stats.intervals import clopper_pearson
 from malgen.user_file import load
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.vector import SyncVectorEnv
 
 from button import Button, collector, presser, scenario, waiter
 
@@ -158,11 +159,14 @@ class Broken(Button):
             raise RuntimeError("already closed")
 
 
-def broken_scenario(kind: str, call: int, deployed: bool):
+def broken_scenario(kind: str, call: int, deployed: bool, several: bool):
     """The button scenario with a fault in one of its two settings."""
     fault = Fault(kind, call)
 
-    def make():
+    def one():
         return Broken(deployed, fault)
+
+    def make():
+        return SyncVectorEnv([one] * 4) if several else one()
 
     return scenario(**{"deploy" if deployed else "train": make})

@@ -18,13 +18,13 @@ from malgen.adapters.actor import Actor, Choices
 from malgen.capability import Behavior, GoalValues, assess
 from malgen.errors import ConfigError, ContractError, ForeignError
 from malgen.foreign.audit import audit_foreign
-from malgen.foreign.environments import Side
 from malgen.foreign.episodes import play
 from malgen.foreign.loading import as_scenario, load_scenario
 from malgen.foreign.outcomes import FROM_TRAINING, Playing, stops, width
 from malgen.foreign.players import ActorPlayer
 from malgen.foreign.records import Records
 from malgen.foreign.scenario import Constant, ForeignScenario, Proxy
+from malgen.foreign.side import Side
 
 LEVELS = 64
 HERE = Path(__file__).parent

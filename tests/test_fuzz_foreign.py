@@ -98,7 +98,8 @@ def one(folder, name, rng):
         kind = str(rng.choice(ENVIRONMENTS))
         deployed = bool(rng.integers(2))
         later = int(rng.integers(0, 400))
-        place = f"broken_scenario({kind!r}, {later}, {deployed})"
+        several = rng.integers(4) == 0
+        place = f"broken_scenario({kind!r}, {later}, {deployed}, {several})"
         what.append(f"environment: {kind}")
     write(folder, name, actor, place)
     case = f"{name}: {' and '.join(what)}, {actor}, {place}"

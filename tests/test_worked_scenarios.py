@@ -9,10 +9,10 @@ import pytest
 from malgen import audit, cli
 from malgen.adapters.actors import as_actor
 from malgen.foreign.audit import audit_foreign
-from malgen.foreign.environments import Side
 from malgen.foreign.episodes import BATCH, play
 from malgen.foreign.loading import load_scenario
 from malgen.foreign.players import ActorPlayer, RandomPlayer
+from malgen.foreign.side import Side
 from malgen.user_file import load
 
 ROOT = Path(__file__).parent.parent

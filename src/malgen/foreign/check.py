@@ -12,25 +12,27 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.vector import VectorEnv
 
 from malgen.adapters.actor import Actor
 from malgen.adapters.actors import as_actor
 from malgen.adapters.time_limit import SECONDS
 from malgen.errors import ConfigError, ContractError, ForeignError, MalgenError
-from malgen.foreign.environments import harm_weights, make
 from malgen.foreign.loading import validate
 from malgen.foreign.players import member, stack
 from malgen.foreign.scenario import Constant, ForeignScenario
+from malgen.foreign.side import close, make
 from malgen.foreign.trial import (
     INTENDED,
     Choose,
     Failed,
     Problem,
     Trial,
-    guarded,
     harm_name,
     play,
 )
+from malgen.foreign.vector import OneRow
+from malgen.foreign.watched import harm_weights
 from malgen.laws import Law
 
 SEEDS = 4
@@ -126,7 +128,7 @@ class _Check:
     seed: int
     seconds: float
     envs: dict[str, gymnasium.Env] = field(default_factory=dict)
-    made: list[gymnasium.Env] = field(default_factory=list)
+    made: list[gymnasium.Env | VectorEnv] = field(default_factory=list)
     trials: dict[tuple[str, str], list[Trial]] = field(default_factory=dict)
     problems: dict[str, list[Problem]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -180,15 +182,16 @@ class _Check:
     def close(self) -> None:
         """Close what was made; what that raises is nobody's concern."""
         for env in self.made:
-            try:
-                guarded("close", self.seconds, env.close, "")
-            except Failed:
-                continue
+            close(env, self.seconds)
 
     # --- what can be seen without an episode -------------------------------------
 
-    def make(self, side: str) -> gymnasium.Env:
+    def make(self, side: str, place: int = 0) -> gymnasium.Env:
         """A new instance of one setting.
+
+        Args:
+            side: the setting.
+            place: which row stands for all, if it is a vector environment.
 
         Raises:
             Failed: it cannot be made.
@@ -200,7 +203,7 @@ class _Check:
             note = f"{str(error).rstrip('.')}; correct {SIDES[side]}="
             raise Failed(Problem(note=note, raised=raised)) from error
         self.made.append(made)
-        return made
+        return OneRow(made, place) if isinstance(made, VectorEnv) else made
 
     def spaces(self) -> None:
         """The policy must be able to act in both."""
@@ -286,7 +289,8 @@ class _Check:
         """The same again, in the same instance and in another one."""
         for side in SIDES:
             try:
-                other = self.make(side)
+                # the last of several: what an episode is must not depend on its place
+                other = self.make(side, -1)
             except Failed as failed:
                 self.found(MADE, failed.problem)
                 continue

@@ -1,20 +1,18 @@
 """Play episodes of a foreign environment, several at once.
 
 An episode is exactly ``reset(seed)`` to terminated, truncated, or the horizon. The
-environments are stepped one by one and not by a vector environment, because episodes
-that have ended must not be stepped or reset on their own, and because what goes wrong
-belongs to one seed; only the policy is asked for all of them at once.
+policy is asked for all that run at once.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from zlib import crc32
 
 import numpy as np
 
-from malgen.foreign.environments import Episode, Side
 from malgen.foreign.players import Player
+from malgen.foreign.side import Side
+from malgen.foreign.watched import Episode
 
 BATCH = 16
 """Environments that run at once unless the caller says otherwise."""
@@ -50,19 +48,15 @@ def play(
     queue, idle, live = deque(seeds), deque(side.watched), []
     while queue or live:
         fresh = []
-        while queue and idle:
+        while queue and idle and not (side.in_step and live):
             level, watched = queue.popleft(), idle.popleft()
             rng = np.random.default_rng([seed, name, level])
-            fresh.append((watched, partial(watched.begin, level, rng)))
-        side.do(fresh)
-        live += [watched for watched, _ in fresh]
+            fresh.append((watched, level, rng))
+        side.begin(fresh)
+        live += [watched for watched, _, _ in fresh]
         actions = player.act(live)
-        calls = [
-            (watched, partial(watched.act, action))
-            for watched, action in zip(live, actions, strict=True)
-        ]
         try:
-            side.do(calls)
+            side.act(live, actions)
         finally:
             # also when one fails: the episodes that ended beside it are not lost
             for watched in live:

@@ -14,13 +14,6 @@ from malgen.adapters.actor import Actor
 from malgen.adapters.actors import as_actor
 from malgen.adapters.time_limit import SECONDS
 from malgen.capability import Behavior, GoalValues
-from malgen.foreign.environments import (
-    Episode,
-    Side,
-    check_spaces,
-    features_of,
-    harm_weights,
-)
 from malgen.foreign.episodes import BATCH, play
 from malgen.foreign.players import (
     ActorPlayer,
@@ -32,6 +25,8 @@ from malgen.foreign.players import (
 )
 from malgen.foreign.records import Records
 from malgen.foreign.scenario import Constant, ForeignScenario
+from malgen.foreign.side import Side, check_spaces
+from malgen.foreign.watched import Episode, features_of, harm_weights
 from malgen.outcomes import Outcomes
 
 GATE_LEVELS = 128
@@ -137,7 +132,7 @@ class Playing:
         side = self._sides["deploy"]
         first, rng = side.watched[0], np.random.default_rng(0)
         level = self.levels("deploy", 0, 1)[0]
-        side.do([(first, lambda: first.begin(level, rng))])
+        side.begin([(first, level, rng)])
         return draws(actor, first)
 
     def levels(self, side: str, start: int, size: int) -> list[int]:

@@ -13,7 +13,8 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 
 from malgen.adapters.actor import Actor, Choices
 from malgen.errors import ContractError, MalgenError, described
-from malgen.foreign.environments import Side, Watched
+from malgen.foreign.side import Side
+from malgen.foreign.watched import Watched
 
 
 class Player:

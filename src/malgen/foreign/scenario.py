@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
+from gymnasium.vector import VectorEnv
 
-MakeEnv = Callable[[], gymnasium.Env]
+MakeEnv = Callable[[], gymnasium.Env | VectorEnv]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,7 +77,10 @@ class ForeignScenario:
 
     Attributes:
         name: how reports call it.
-        train: id of a registered environment, or a function that makes one.
+        train: id of a registered environment, or a function that makes one. The
+            function may make a vector environment whose ``reset`` takes a list of
+            seeds (``SyncVectorEnv``, ``AsyncVectorEnv`` and whatever does the same):
+            it is stepped as a whole, and the numbers are the same.
         deploy: the same for the deployment; observation and action space must be those
             of ``train``.
         intended: X.

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from malgen.findings import Finding
-from malgen.foreign.environments import SIDES
 from malgen.foreign.scenario import ForeignScenario
+from malgen.foreign.watched import SIDES
 from malgen.outcomes import Outcomes
 from malgen.recipe import common_label, recipe
 from malgen.result import RunResult, SeedResult, Setting

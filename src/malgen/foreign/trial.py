@@ -13,9 +13,9 @@ import numpy as np
 
 from malgen.adapters.time_limit import time_limit
 from malgen.errors import ForeignError, described, first_line
-from malgen.foreign.environments import INFO, checker
 from malgen.foreign.players import has_nan
 from malgen.foreign.scenario import Feature, ForeignScenario, Transition
+from malgen.foreign.watched import INFO, checker
 
 INTENDED = "intended"
 

@@ -4,11 +4,9 @@ Everything that somebody else's code may do wrong is noticed here and told in on
 sentence that names the setting, the episode's seed and the step.
 """
 
-import contextlib
 import copy
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from malgen.adapters.time_limit import SECONDS, time_limit
 from malgen.errors import (
-    ConfigError,
     ContractError,
     ForeignError,
     MalgenError,
@@ -29,9 +25,6 @@ from malgen.foreign.scenario import Feature, ForeignScenario, Transition
 
 INFO = "info."
 SIDES = {"train": "training", "deploy": "deployment"}
-
-# Of the time limit, how much may pass between two looks at the clock.
-_LOOKS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -271,137 +264,6 @@ class Watched:
         return ForeignError(
             f"{self.who()} raised {type(error).__name__}{when}: {first_line(error)}."
         )
-
-
-class Side:
-    """Several environments of one setting that run at once.
-
-    Attributes:
-        name: "train" or "deploy".
-        watched: the environments.
-        seconds: how long one call into foreign code may take.
-    """
-
-    def __init__(
-        self,
-        scenario: ForeignScenario,
-        name: str,
-        number: int,
-        seconds: float = SECONDS,
-    ) -> None:
-        self.scenario, self.name, self.seconds = scenario, name, seconds
-        self._envs: list[gymnasium.Env] = []
-        with self.closing_on_error():
-            for _ in range(number):
-                self._envs.append(make(scenario, name, seconds))
-            self.watched = [
-                Watched(env, scenario, name, slot)
-                for slot, env in enumerate(self._envs)
-            ]
-
-    @property
-    def observation_space(self) -> spaces.Space:
-        """Of one environment."""
-        return self._envs[0].observation_space
-
-    @property
-    def action_space(self) -> spaces.Space:
-        """Of one environment."""
-        return self._envs[0].action_space
-
-    @contextlib.contextmanager
-    def closing_on_error(self) -> Iterator[None]:
-        """Close what was made when the body fails."""
-        try:
-            yield
-        except BaseException:
-            self.close()
-            raise
-
-    def do(self, calls: Sequence[tuple[Watched, Callable[[], None]]]) -> None:
-        """Call into several environments, none for longer than the limit.
-
-        One timer serves many calls, since setting one costs as much as a step of a
-        small environment: a call is stopped after 90 to 100% of the limit.
-
-        Raises:
-            ForeignError: one did not return in time, or raised.
-            ContractError: one broke its contract.
-        """
-        now = 0
-
-        def who() -> str:
-            return calls[min(now, len(calls) - 1)][0].who()
-
-        while now < len(calls):
-            with time_limit(who, self.seconds):
-                begin = time.monotonic()
-                while now < len(calls):
-                    calls[now][1]()
-                    now += 1
-                    if time.monotonic() - begin > _LOOKS * self.seconds:
-                        break
-
-    def close(self) -> None:
-        """Close all environments; what they raise then changes nothing any more."""
-        for env in self._envs:
-            with contextlib.suppress(Exception):
-                env.close()
-
-
-def make(scenario: ForeignScenario, side: str, seconds: float) -> gymnasium.Env:
-    """One environment of a setting.
-
-    Raises:
-        ConfigError: no environment is registered under the id.
-        ForeignError: making it failed, or took too long.
-        ContractError: what was made is no Gymnasium environment.
-    """
-    given = getattr(scenario, side)
-    who = f"The {SIDES[side]} environment of {scenario.name!r}"
-    with time_limit(who, seconds):
-        try:
-            env = (
-                gymnasium.make(given, disable_env_checker=True)
-                if isinstance(given, str)
-                else given()
-            )
-        except gymnasium.error.UnregisteredEnv as error:
-            raise ConfigError(
-                f"{who}: {str(error).rstrip('.')}; give the id of a registered "
-                "environment ('module:Id-v0' imports the module first)."
-            ) from None
-        except (Exception, SystemExit) as error:
-            raise ForeignError(
-                f"{who} raised {type(error).__name__} when it was made: "
-                f"{first_line(error)}."
-            ) from error
-    missing = [
-        name
-        for name in ("reset", "step", "observation_space", "action_space")
-        if getattr(env, name, None) is None
-    ]
-    if missing:
-        raise ContractError(
-            f"{who} is a {type(env).__name__} without {', '.join(missing)}; give a "
-            "Gymnasium environment."
-        )
-    return env
-
-
-def check_spaces(train: Side, deploy: Side) -> None:
-    """Whether a policy of one setting can act in the other.
-
-    Raises:
-        ContractError: the spaces differ.
-    """
-    for kind in ("observation", "action"):
-        here, there = (getattr(side, f"{kind}_space") for side in (train, deploy))
-        if here != there:
-            raise ContractError(
-                f"The {kind} space of {train.scenario.name!r} is {here} in training "
-                f"but {there} in deployment; the same policy must fit both."
-            )
 
 
 def _reader(feature: Feature) -> tuple[str, Any]:

@@ -1,0 +1,190 @@
+"""A vector environment as several environments that begin and step together.
+
+Each episode of it is a level by a seed, as everywhere else, so ``reset`` must take a
+list of seeds. Episodes that have ended go on unseen until all have; then the next ones
+begin. Source: Gymnasium's vector environments and their modes of autoreset.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import concatenate, create_empty_array, iterate
+
+from malgen.errors import ContractError, described
+
+FINAL = ("final_obs", "final_info")
+"""Where the end of an episode is when the next one has begun in the same step."""
+
+
+class Rows:
+    """The environments of a vector environment.
+
+    Args:
+        vector: Gymnasium's; its ``reset`` takes a list of seeds.
+
+    Attributes:
+        vector: the same.
+        rows: what stands for each of its environments.
+    """
+
+    def __init__(self, vector: VectorEnv) -> None:
+        self.vector = vector
+        self.rows = [Row(self, i) for i in range(vector.num_envs)]
+        mode = vector.metadata.get("autoreset_mode")
+        self._starts_itself = mode != AutoresetMode.DISABLED
+        self._over = np.zeros(vector.num_envs, bool)
+
+    def reset(self, seeds: Mapping[int, int]) -> None:
+        """Begin an episode in each row.
+
+        Args:
+            seeds: row -> seed; other rows get seeds that nobody asked for.
+
+        Raises:
+            ContractError: what came back is not for so many environments; begins with
+                a verb.
+        """
+        number, first = len(self.rows), next(iter(seeds.values()))
+        given = [seeds.get(i, (first + 1 + i) % 2**31) for i in range(number)]
+        found = self.vector.reset(seed=given)  # pyrefly: ignore[bad-argument-type]
+        try:
+            observations, infos = found
+        except (TypeError, ValueError):
+            raise ContractError(
+                f"returned from reset {described(found)}; return (observations, infos)"
+            ) from None
+        self._over[:] = False
+        for row, seen in zip(self.rows, self._each(observations), strict=True):
+            row.answer = seen, _info_of(infos, row.index, number)
+
+    def step(self, actions: Mapping[int, Any]) -> None:
+        """Do one step in every row.
+
+        Args:
+            actions: row -> action; other rows do what one of these does.
+
+        Raises:
+            ContractError: as ``reset``.
+        """
+        vector, number = self.vector, len(self.rows)
+        if self._over.any() and not self._starts_itself:
+            vector.reset(options={"reset_mask": self._over.copy()})
+            self._over[:] = False
+        space = vector.single_action_space
+        other = next(iter(actions.values()))
+        chosen = [actions.get(i, other) for i in range(number)]
+        empty: Any = create_empty_array(space, n=number)
+        found = vector.step(concatenate(space, chosen, empty))
+        try:
+            observations, *numbers, infos = found
+            rewards, terminated, truncated = map(np.asarray, numbers)
+        except (TypeError, ValueError):
+            raise ContractError(
+                f"returned from step {described(found)}; return (observations, "
+                "rewards, terminations, truncations, infos)"
+            ) from None
+        for what, array in (
+            ("rewards", rewards),
+            ("terminations", terminated),
+            ("truncations", truncated),
+        ):
+            if array.shape != (number,):
+                raise ContractError(
+                    f"returned {what} of shape {list(array.shape)}; return one for "
+                    f"each of the {number} environments"
+                )
+        self._over |= terminated.astype(bool) | truncated.astype(bool)
+        paid = rewards.tolist()
+        for row, seen in zip(self.rows, self._each(observations), strict=True):
+            i = row.index
+            info = _info_of(infos, i, number)
+            if self._over[i] and FINAL[0] in info:
+                seen = info[FINAL[0]]
+                info = info.get(FINAL[1], {})
+            row.answer = seen, paid[i], terminated[i], truncated[i], info
+
+    def _each(self, observations: Any) -> list[Any]:
+        """One observation per row, of memory that nobody writes into later."""
+        number = len(self.rows)
+        try:
+            kept = copy.deepcopy(observations)
+            found = list(iterate(self.vector.observation_space, kept))
+        except Exception:
+            found = []
+        if len(found) != number:
+            raise ContractError(
+                f"returned observations {described(observations)}; return one for each "
+                f"of the {number} environments"
+            )
+        return found
+
+
+class Row(gymnasium.Env):
+    """One environment of several: answers what the last call brought for it."""
+
+    def __init__(self, rows: Rows, index: int) -> None:
+        self.index = index
+        self.answer: Any = None
+        self.observation_space = rows.vector.single_observation_space
+        self.action_space = rows.vector.single_action_space
+
+    def reset(self, *, seed=None, options=None) -> Any:
+        """What it began with."""
+        return self.answer
+
+    def step(self, action) -> Any:
+        """What its last step brought."""
+        return self.answer
+
+
+class OneRow(gymnasium.Env):
+    """One environment of several, by itself; its neighbors do what nobody looks at.
+
+    Args:
+        vector: Gymnasium's.
+        index: of the row; -1 is the last.
+    """
+
+    def __init__(self, vector: VectorEnv, index: int) -> None:
+        self._rows = Rows(vector)
+        self._row = self._rows.rows[index]
+        self.observation_space = self._row.observation_space
+        self.action_space = self._row.action_space
+
+    def reset(self, *, seed=None, options=None) -> Any:
+        """Begin the episode of a seed."""
+        self._rows.reset({self._row.index: 0 if seed is None else seed})
+        return self._row.answer
+
+    def step(self, action) -> Any:
+        """One step."""
+        self._rows.step({self._row.index: action})
+        return self._row.answer
+
+    def close(self) -> None:
+        """Close all of them."""
+        self._rows.vector.close()
+
+
+def _info_of(infos: Any, i: int, number: int) -> Any:
+    """What row ``i`` returned beside; keys that it did not return are left out."""
+    if not isinstance(infos, Mapping):
+        return infos
+    found = {}
+    for key, value in infos.items():
+        if isinstance(key, str) and key.startswith("_") and key[1:] in infos:
+            continue  # says which rows returned the key
+        there = infos.get(f"_{key}")
+        if there is not None and not there[i]:
+            continue
+        if isinstance(value, Mapping):
+            found[key] = _info_of(value, i, number)
+        elif isinstance(value, np.ndarray | list | tuple) and len(value) == number:
+            found[key] = value[i]
+        else:
+            found[key] = value
+    return found
