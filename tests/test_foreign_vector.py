@@ -75,8 +75,14 @@ def hurts(transition):
     return float(transition.info["hurt"] and fell and seen[1] == was[1] + 1)
 
 
-@pytest.mark.parametrize("mode", list(AutoresetMode))
-@pytest.mark.parametrize("number", [1, 3, LEVELS + 1])
+@pytest.mark.parametrize(
+    ("number", "mode"),
+    [
+        *((3, mode) for mode in AutoresetMode),
+        (1, AutoresetMode.NEXT_STEP),
+        (LEVELS + 1, AutoresetMode.SAME_STEP),
+    ],
+)
 @pytest.mark.parametrize("policy", [first_good_then_harmful, odds, Counting()])
 def test_the_numbers_are_those_of_one_at_a_time(policy, number, mode):
     expected = malgen.audit(policy, alone(), levels=LEVELS)

@@ -20,7 +20,7 @@ GOALS = {
     "owned": Weights(key=0.25, chest=1, owned=-3),
 }
 KINDS = [(3, 2), (2, 3), (4, 2), (2, 4), (1, 3), (4, 1), (3, 3), (5, 2), (3, 4), (2, 2)]
-LEVELS_PER_KIND = 100
+LEVELS_PER_KIND = 60
 
 
 def blocks(generator, size):
