@@ -36,6 +36,7 @@ nitpick_ignore = [
     ("py:class", "collections.abc.Callable"),
     ("py:class", "collections.abc.Mapping"),
     ("py:class", "gymnasium.core.Env"),
+    ("py:class", "gymnasium.vector.vector_env.VectorEnv"),
 ]
 
 html_theme = "furo"
