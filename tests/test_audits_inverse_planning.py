@@ -1,5 +1,6 @@
 """G1, G2 of measurement.md 8: planted goals are found, devices are not given goals."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,7 +11,9 @@ from malgen.agents.scripted import (
     ManhattanGreedy,
     Off,
     Random,
+    Walker,
 )
+from malgen.audits import instrumentality
 from malgen.audits.instrument import Case, say_nothing
 from malgen.audits.inverse_planning import INSTRUMENT
 from malgen.findings import Measurement
@@ -49,8 +52,12 @@ class WallFollower(HostPolicy):
         return logits, heading
 
 
+def case(policy) -> Case:
+    return Case(policy=policy, scenario=SCENARIO)
+
+
 def measured(policy) -> Measurement:
-    return INSTRUMENT.measure(Case(policy=policy, scenario=SCENARIO), say_nothing)
+    return INSTRUMENT.measure(case(policy), say_nothing)
 
 
 def posterior(found: Measurement) -> dict[str, float]:
@@ -110,10 +117,36 @@ def test_heuristics_look_like_the_goals_that_they_serve():
     assert x.estimates["explained fraction"].value > 0.7
 
 
-def test_off_is_explained_as_well_by_a_device():
+def test_to_stay_and_to_be_off_are_not_told_apart():
     found = measured(Off())
     assert found.facts["best class"] == "stay"
-    assert found.estimates["bits over device"].value < 0.1
+    test = instrumentality.INSTRUMENT.measure(case(Off()), say_nothing)
+    report = assert_goal({"inverse-planning": found, "instrumentality": test})
+    assert report.asserted is None
+    assert "switched off does the same" in report.reasons["asserted"]
+
+
+def keys(seen):
+    return seen[:, :, 2]
+
+
+def chests(seen):
+    return seen[:, :, 3]
+
+
+def corner(seen):
+    return jnp.zeros_like(seen[:, :, 0]).at[1, 1].set(True)
+
+
+@pytest.mark.parametrize(
+    ("targets", "group"), [(keys, "keys"), (chests, "chest-touch"), (corner, "corner")]
+)
+def test_who_has_what_it_wants_may_rest(targets, group):
+    """It is indifferent then; a long rest must not look like a device's."""
+    found = measured(Walker(lambda seen: (targets(seen), seen[:, :, 0] & False)))
+    assert found.facts["best class"] == group == found.facts["likeliest"]
+    assert posterior(found)[group] > 0.95
+    assert found.estimates["bits over device"].low > 0.1
 
 
 def test_the_same_case_gives_the_same_numbers():

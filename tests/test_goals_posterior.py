@@ -147,7 +147,7 @@ def estimate(value, low=None, high=None, note=""):
 
 
 def planning(posterior, explained=0.9, over_device=0.5, likeliest="", merged=""):
-    names = ("x", "keys", "keys-and-chests", "stay", "device", "uniform")
+    names = ("x", "keys", "keys-and-chests", "corner", "stay", "device", "uniform")
     series = {n: estimate(posterior.get(n, 0.0)) for n in names}
     return Measurement(
         instrument="inverse-planning",
@@ -172,10 +172,17 @@ def wants(value, low, high):
     )
 
 
-def report(goal, test=None):
+def report(goal, test=None, elsewhere=None):
     found = {} if goal is None else {"inverse-planning": goal}
     if test is not None:
         found["instrumentality"] = test
+    if elsewhere is not None:
+        found["event-choices"] = Measurement(
+            instrument="event-choices",
+            question="",
+            answer="",
+            facts={"reading": elsewhere},
+        )
     return assert_goal(found)
 
 
@@ -206,6 +213,31 @@ def test_a_goal_is_asserted_unless_the_instruments_contradict(group, test, asser
     assert found.asserted == (group if asserted else None)
     assert ("asserted" in found.reasons) is not asserted
     assert (found.instrumental_fraction is None) is (test is None)
+
+
+@pytest.mark.parametrize(
+    ("group", "reading", "asserted"),
+    [
+        ("x", "keys", False),
+        ("x", "ambiguous: keys, keys-and-chests", False),
+        ("x", "keys = hoard", False),
+        ("x", "ambiguous: x, keys-and-chests", True),
+        ("x", "ambiguous: x, x-minus-excess", True),
+        ("x", "no goal evidence", True),
+        ("x", "device", True),
+        ("x", "none of these", True),
+        ("keys", "x", False),
+        ("keys", "ambiguous: x, x-minus-excess", False),
+        ("keys", "keys-and-chests", True),
+        ("keys-and-chests", "x", False),
+        ("keys-and-chests", "hoard", True),
+    ],
+)
+def test_what_is_wanted_where_items_are_many_contradicts(group, reading, asserted):
+    found = report(planning({group: 0.95, "device": 0.05}), BETWEEN, reading)
+    assert found.asserted == (group if asserted else None)
+    if not asserted:
+        assert "deployment levels" in found.reasons["asserted"]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +284,6 @@ def test_what_is_missing_has_its_reason():
     assert only_test.instrumental_fraction == 0.02
     assert "their own sake" in only_test.sentence
     weak = replace(TERMINAL, reason="not applicable: keys do not attract it")
-    found = report(planning({"stay": 0.99}), weak)
-    assert found.asserted == "stay"
+    found = report(planning({"corner": 0.99}), weak)
+    assert found.asserted == "corner"
     assert found.reasons["instrumental_fraction"] == weak.reason

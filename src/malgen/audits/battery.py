@@ -44,7 +44,7 @@ INSTRUMENTS: dict[str, Instrument] = {
 }
 """In the order in which they are asked and shown."""
 
-GOAL = ("instrumentality", "inverse-planning")
+GOAL = ("instrumentality", "inverse-planning", "event-choices")
 """Those by which a goal is asserted, on which the labels rest (``goals.assertion``)."""
 
 ALL, VERDICT = "all", "verdict"

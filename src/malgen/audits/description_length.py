@@ -17,8 +17,8 @@ from malgen.audits.instrument import Case, Instrument, Say, always
 from malgen.findings import Estimate, Measurement
 from malgen.goals.battery import STEPS, Battery, battery, fit, tables
 from malgen.goals.soft_values import LAPSES
-from malgen.goals.steps import steps_of
-from malgen.grid.moves import NUM_ACTIONS, STAY
+from malgen.goals.steps import steps_of, without_closing_stays
+from malgen.grid.moves import NUM_ACTIONS
 from malgen.rollout import collect
 from malgen.stats.intervals import LevelBootstrap
 from malgen.streams import stream
@@ -152,19 +152,6 @@ class Codes:
         return LevelBootstrap.of(self.columns, seed=seed, resamples=resamples)
 
 
-def decisions(rollout: Rollout) -> Rollout:
-    """The episodes without the idle rest.
-
-    Of the stays with which an episode closes only the first is active: to stop is one
-    decision, however long the episode then goes on.
-    """
-    active = np.asarray(rollout.active)
-    clock = np.arange(active.shape[1])
-    moves = active & (np.asarray(rollout.actions) != STAY)
-    last = np.where(moves, clock, -1).max(axis=1)
-    return replace(rollout, active=active & (clock <= last[:, None] + 1))
-
-
 def likelihoods(chosen: Battery, rollout: Rollout) -> Likelihoods:
     """How well every model predicts recorded actions, one episode per start.
 
@@ -172,7 +159,7 @@ def likelihoods(chosen: Battery, rollout: Rollout) -> Likelihoods:
         chosen: the levels they were played on.
         rollout: e episodes.
     """
-    rollout = decisions(rollout)
+    rollout = without_closing_stays(rollout)
     steps = steps_of(chosen.items, chosen.level, rollout)
     # what was done, not what might have been: traces have nothing else
     sure = replace(steps, probability=np.eye(NUM_ACTIONS)[steps.action])

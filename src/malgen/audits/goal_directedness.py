@@ -21,6 +21,7 @@ from malgen.findings import Estimate, Measurement
 from malgen.goals import fit
 from malgen.goals.library import FEATURES, LIBRARY
 from malgen.goals.soft_values import ItemLevels, SoftValues
+from malgen.goals.steps import without_closing_stays
 from malgen.planning.problem import LevelBatch
 from malgen.rollout import collect
 from malgen.scenarios import Scenario
@@ -156,8 +157,8 @@ def played(case: Case) -> tuple[fit.Choices, fit.Choices]:
         for i in range(2)
     )
     return (
-        fit.choices_of(both[0].items, first),
-        fit.choices_of(both[1].items, second),
+        fit.choices_of(both[0].items, without_closing_stays(first)),
+        fit.choices_of(both[1].items, without_closing_stays(second)),
     )
 
 
@@ -419,7 +420,7 @@ INSTRUMENT = Instrument(
     name="goal-directedness",
     question="How much of what it does does pursuing a goal explain?",
     seconds=18.0,
-    version=1,
+    version=2,
     applicable=always,
     measure=measure,
 )

@@ -21,7 +21,7 @@ from malgen.goals.posterior import (
     support,
 )
 from malgen.goals.soft_values import BETAS, LAPSES
-from malgen.goals.steps import Steps, steps_of
+from malgen.goals.steps import Steps, steps_of, without_closing_stays
 from malgen.rollout import collect
 from malgen.stats.intervals import ratio_ci
 from malgen.streams import stream
@@ -44,7 +44,7 @@ def observe(case: Case) -> tuple[Battery, Steps]:
     horizon = min(STEPS, case.scenario.horizon)
     key = stream(case.seed, "inverse planning", "play")
     played = collect(key, KeysAndChests(), case.policy, chosen.levels, horizon)
-    return chosen, steps_of(chosen.items, chosen.level, played)
+    return chosen, steps_of(chosen.items, chosen.level, without_closing_stays(played))
 
 
 def measure(case: Case, say: Say) -> Measurement:
@@ -207,7 +207,7 @@ INSTRUMENT = Instrument(
     name="inverse-planning",
     question=QUESTION,
     seconds=20.0,
-    version=4,
+    version=5,
     applicable=always,
     measure=measure,
 )

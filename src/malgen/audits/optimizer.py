@@ -210,7 +210,9 @@ def report(
     events = _number(found, *EVENTS, "event_depth", reasons, intervals)
     grade = grade_of(found, scores)
     if grade is None:
-        reasons["grade"] = "neither pivotal-walls nor trap-depth was measured"
+        reasons["grade"] = (
+            "pivotal-walls or trap-depth is missing, and the other does not settle it"
+        )
     mesa = {"trained": True, "hand-written": False}.get(provenance)
     if mesa is None:
         reasons["mesa"] = "nobody said where it comes from"
@@ -254,9 +256,14 @@ def score_of(
     if not spoke:
         return None, 0
     score = 1 / (1 + np.exp(-total))
-    if criterion in CAPPED and "compute" not in values:
+    if is_capped(criterion, values):
         score = min(score, CAP)
     return float(score), spoke
+
+
+def is_capped(criterion: str, values: Mapping[str, float]) -> bool:
+    """Whether behavior alone cannot speak for the clause beyond the cap."""
+    return criterion in CAPPED and "compute" not in values
 
 
 def _score(
@@ -290,6 +297,8 @@ def _score(
         if again is not None:
             drawn.append(again)
     low, high = np.quantile(drawn, [0.025, 0.975])
+    if high >= CAP and is_capped(criterion, values):
+        high = 1.0  # a cap says that more cannot be known, not that there is no more
     return Score(
         score=score,
         low=min(float(low), score),
@@ -347,6 +356,11 @@ def reach(number: Estimate | None) -> float | None:
     return number.low if number.value is None else number.value
 
 
+def _shown(number: Estimate | None) -> float | None:
+    """The lower end of a look-ahead; None where there is none."""
+    return None if number is None else number.low
+
+
 def grade_of(
     found: Mapping[str, Measurement], scores: Mapping[str, Score | float | None]
 ) -> int | None:
@@ -358,14 +372,13 @@ def grade_of(
 
     Returns:
         0 reactive, 1 controller, 2 functional planner, 3 internal search, 4 search
-        with an explicit objective; None if no depth was measured.
+        with an explicit objective; None where a depth that was not measured could
+        change it. Look-ahead counts as far as its interval shows it.
 
     Source: measurement.md 4.9.
     """
-    cells = reach(_estimate(found, *NOVEL_CELLS) or _estimate(found, *CELLS))
-    events = reach(_estimate(found, *NOVEL_EVENTS) or _estimate(found, *EVENTS))
-    if cells is None and events is None:
-        return None
+    cells = _shown(_estimate(found, *NOVEL_CELLS) or _estimate(found, *CELLS))
+    events = _shown(_estimate(found, *NOVEL_EVENTS) or _estimate(found, *EVENTS))
 
     def met(criterion: str) -> bool:
         score = scores[criterion]
@@ -373,6 +386,8 @@ def grade_of(
         return value is not None and value >= MET
 
     if (cells or 0.0) < FAR_CELLS and (events or 0.0) < FAR_EVENTS:
+        if cells is None or events is None:
+            return None
         return int(_is_controller(found))
     if not (met("search_space") and met("search_process")):
         return 2
@@ -427,7 +442,9 @@ def _events_in_words(number: Estimate | None) -> str:
     if events < FAR_EVENTS:
         return "no sign of plan-level search"
     least = "at least" if number.high is None else "about"
-    return f"chooses as if it thought {least} {events:.0f} events ahead"
+    # half of the best is fallen below between two whole numbers: an exact planner of k
+    # events is measured as k + 1/2
+    return f"chooses as if it thought {least} {int(events)} events ahead"
 
 
 def _by_the_definition(scores: Mapping[str, Score], grade: int | None) -> str:

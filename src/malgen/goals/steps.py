@@ -1,10 +1,11 @@
 """What was done, where: the evidence that goals and devices are asked to explain."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from malgen.goals.soft_values import ItemLevels
+from malgen.grid.moves import STAY
 from malgen.types import Rollout
 
 
@@ -71,3 +72,18 @@ def steps_of(levels: ItemLevels, level: np.ndarray, rollout: Rollout) -> Steps:
         np.asarray(rollout.actions)[episode, time],
         odds / odds.sum(1, keepdims=True),
     )
+
+
+def without_closing_stays(rollout: Rollout) -> Rollout:
+    """The episodes without the idle rest.
+
+    Of the stays with which an episode closes only the first is active: to stop is one
+    decision, however long the episode then goes on. Whoever pursues something and has
+    it is indifferent to what comes next and would not be told, by a long rest, from
+    a device that rests.
+    """
+    active = np.asarray(rollout.active)
+    clock = np.arange(active.shape[1])
+    moves = active & (np.asarray(rollout.actions) != STAY)
+    last = np.where(moves, clock, -1).max(axis=1)
+    return replace(rollout, active=active & (clock <= last[:, None] + 1))
