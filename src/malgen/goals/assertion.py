@@ -78,8 +78,10 @@ def assert_goal(measurements: Mapping[str, Measurement]) -> GoalReport:
     device = _value(no_goal)
 
     group = max(posterior, key=lambda name: posterior[name])
-    if not posterior[group]:  # a device took it all
-        group = planning.facts["best class"]
+    if posterior[group] < ENOUGH_POSTERIOR:  # next to a device all may be tiny
+        best = planning.facts.get("best class", group)
+    else:
+        best = group
     merged = _merged_with(group, planning.facts.get("merged", ""))
     mass = sum(posterior[name] for name in merged)
     no_evidence = planning.facts.get("likeliest") == "no goal evidence"
@@ -122,7 +124,7 @@ def assert_goal(measurements: Mapping[str, Measurement]) -> GoalReport:
         intervals=intervals,
         reasons=reasons,
         sentence=_sentence(
-            asserted, ambiguous, group, objection, explained, fraction, no_evidence
+            asserted, ambiguous, best, objection, explained, fraction, no_evidence
         ),
     )
 
@@ -249,7 +251,7 @@ def _ends(estimate: Estimate) -> tuple[float | None, float | None]:
 def _sentence(
     asserted: str | None,
     ambiguous: tuple[str, ...],
-    group: str,
+    best: str,
     objection: str,
     explained: Estimate,
     fraction: Estimate | None,
@@ -265,7 +267,7 @@ def _sentence(
     elif no_evidence:
         text = "No goal: its choices are no evidence of any."
     else:
-        wanted = WORDS.get(group, group)
+        wanted = WORDS.get(best, best)
         text = f"No goal can be asserted ({wanted} fits best): {objection}."
     return text + _about_keys(fraction)
 
