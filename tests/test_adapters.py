@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.vector.utils import concatenate, create_empty_array
 
 import malgen  # noqa: F401 - registers the environment
 from malgen.adapters.actor import Actor, Choices
@@ -156,6 +157,49 @@ def test_continuous_actions_and_dictionaries():
     actor = as_actor(lambda o: int(o["a"]), parts, FIVE)
     found, _ = actor.act(batch, None, np.ones(3, bool), rng())
     assert found.actions.tolist() == [0, 1, 2]
+
+
+def test_each_row_of_nested_observations_is_one_observation():
+    place = spaces.Box(0, 9, (2,), np.float32)
+    space = spaces.Dict(
+        {
+            "in": spaces.Dict({"at": place}),
+            "both": spaces.Tuple((spaces.Discrete(9), place)),
+        }
+    )
+    single = [space.sample() for _ in range(3)]
+    for kind, each in (
+        (space, single),
+        (space["both"], [one["both"] for one in single]),
+        (spaces.Tuple((spaces.Discrete(9),) * 3), [*map(tuple, np.eye(3, dtype=int))]),
+        (spaces.Text(4), ["ab", "c", "d"]),
+    ):
+        seen = []
+        actor = as_actor(lambda one, seen=seen: len(seen.append(one) or seen), kind)
+        stacked = concatenate(kind, each, create_empty_array(kind, n=3))
+        actor.act(stacked, None, np.ones(3, bool), rng())
+        assert all(kind.contains(one) for one in seen)
+        assert str(seen) == str(each)
+
+
+@pytest.mark.parametrize(
+    ("space", "good", "bad"),
+    [
+        (spaces.MultiDiscrete([3, 2]), [2.0, 0.0], [2.9, -0.9]),
+        (spaces.MultiDiscrete([3, 2], start=[1, 1]), [3, 2], [0, 1]),
+        (spaces.MultiBinary(2), [True, False], [0.5, 1.0]),
+        (spaces.MultiBinary(2), [1, 0], [2, 0]),
+        (spaces.Box(-5, 5, (2,), np.int16), [-5.0, 5], [1.5, 0.0]),
+        (spaces.Box(0, 255, (2,), np.uint8), [255, 0], [256, 0]),
+    ],
+)
+def test_whole_numbers_are_not_made_of_others(space, good, bad):
+    assert ask(lambda one: good, actions=space).actions.tolist() == [good] * NUMBER
+    with pytest.raises(
+        ContractError, match="has fractions; return a member of"
+    ) as told:
+        ask(lambda one: bad, actions=space)
+    assert str(bad) in str(told.value)
 
 
 def test_each_call_has_the_whole_time_limit_to_itself():

@@ -71,7 +71,13 @@ def as_actor(
             )
         return PredictActor(found, shape, action_space, name=name, seconds=seconds)
     if callable(found):
-        return FunctionActor(found, action_space, name=name, seconds=seconds)
+        return FunctionActor(
+            found,
+            action_space,
+            name=name,
+            seconds=seconds,
+            observation_space=observation_space,
+        )
     kind = type(found).__name__
     raise ContractError(
         (f"{name} is of type {kind} and" if name else f"A {kind}")
