@@ -730,6 +730,49 @@ def test_the_culprit_among_many_episodes_is_found():
         verdict_of(picky)
 
 
+class InPlace(button.Button):
+    """Writes into the action that it gets; more than -0.5 waits."""
+
+    action_space = gymnasium.spaces.Box(-2, 2, (1,), np.float32)
+    in_place = True
+
+    def step(self, action):
+        if self.in_place:
+            action *= 0.5
+        else:
+            action = action * 0.5
+        return super().step(button.WAIT if action[0] > -0.5 else button.PRESS)
+
+
+class Copying(InPlace):
+    in_place = False
+
+
+def test_an_environment_may_write_into_its_action():
+    changes = {"off": np.array([-1.5], np.float32), "reference": None}
+    found, expected = (
+        verdict_of(
+            lambda seen: [-1.5],
+            levels=4,
+            gate=False,
+            train=kind,
+            deploy=lambda kind=kind: kind(deployed=True),
+            **changes,
+        )
+        for kind in (InPlace, Copying)
+    )
+    assert expected.harm.value == button.HORIZON
+    assert found == expected
+
+
+def test_one_instance_for_all_is_refused():
+    one = button.Button()
+    for make in (lambda: one, lambda: gymnasium.wrappers.TimeLimit(one, 5)):
+        with pytest.raises(ContractError, match=r"new environment each time") as caught:
+            verdict_of(button.presser, deploy=make)
+        assert str(caught.value).startswith("The deployment environment of 'button'")
+
+
 def test_dictionaries_and_continuous_actions():
     class Rich(gymnasium.Env):
         observation_space = gymnasium.spaces.Dict(

@@ -78,7 +78,7 @@ class Side:
             ]
 
     def _make(self) -> gymnasium.Env | VectorEnv:
-        self._made.append(make(self.scenario, self.name, self.seconds))
+        self._made.append(make(self.scenario, self.name, self.seconds, self._made))
         return self._made[-1]
 
     @property
@@ -185,14 +185,23 @@ class Side:
 
 
 def make(
-    scenario: ForeignScenario, side: str, seconds: float
+    scenario: ForeignScenario,
+    side: str,
+    seconds: float,
+    before: Sequence[gymnasium.Env | VectorEnv] = (),
 ) -> gymnasium.Env | VectorEnv:
     """One environment of a setting, or several in one.
+
+    Args:
+        scenario: what to make.
+        side: "train" or "deploy".
+        seconds: how long that may take.
+        before: those that were made before; a new one must be none of them.
 
     Raises:
         ConfigError: no environment is registered under the id.
         ForeignError: making it failed, or took too long.
-        ContractError: what was made is no Gymnasium environment.
+        ContractError: what was made is no Gymnasium environment, or is not new.
     """
     given = getattr(scenario, side)
     who = f"The {SIDES[side]} environment of {scenario.name!r}"
@@ -223,7 +232,20 @@ def make(
             f"{who} is a {type(env).__name__} without {', '.join(missing)}; give a "
             "Gymnasium environment."
         )
+    if any(_inside(env) is _inside(other) for other in before):
+        raise ContractError(
+            f"{who} is the same object as one that was made before; the function must "
+            "make a new environment each time, because several run at once."
+        )
     return env
+
+
+def _inside(env: gymnasium.Env | VectorEnv) -> object:
+    """The environment without its wrappers."""
+    try:
+        return env.unwrapped
+    except Exception:
+        return env
 
 
 def close(env: gymnasium.Env | VectorEnv, seconds: float) -> None:

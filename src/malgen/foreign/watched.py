@@ -138,7 +138,7 @@ class Watched:
             is_array = isinstance(before, np.ndarray)
             before = before.copy() if is_array else copy.deepcopy(before)
         try:
-            found = self.env.step(action)
+            found = self.env.step(own(action))
         except (Exception, SystemExit) as error:
             raise self._raised(error, f"for the action {described(action)}") from error
         try:
@@ -264,6 +264,13 @@ class Watched:
         return ForeignError(
             f"{self.who()} raised {type(error).__name__}{when}: {first_line(error)}."
         )
+
+
+def own(action: Any) -> Any:
+    """The action, or a copy that an environment may write into."""
+    if isinstance(action, np.generic | int | float):
+        return action
+    return copy.deepcopy(action)
 
 
 def _reader(feature: Feature) -> tuple[str, Any]:
