@@ -1,8 +1,10 @@
 """Actors: what each kind of foreign policy is asked, and what it answers."""
 
+import contextlib
 import io
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -20,6 +22,7 @@ from malgen.adapters.actors import as_actor
 from malgen.adapters.layout import laid_out, layout
 from malgen.adapters.policies import as_policy
 from malgen.adapters.run_limit import RunLimit
+from malgen.adapters.time_limit import time_limit
 from malgen.adapters.views import (
     observation_shape,
     parse_view,
@@ -217,6 +220,52 @@ def test_each_call_has_the_whole_time_limit_to_itself():
         ask(hangs, seconds=0.1)
 
 
+def test_a_policy_that_catches_everything_is_stopped_all_the_same():
+    asked = []
+
+    def retries(observation):
+        while True:
+            try:
+                time.sleep(60)
+            except:  # noqa: E722
+                time.sleep(60)
+
+    def goes_on(observation):
+        asked.append(1)
+        if len(asked) == 3:
+            with contextlib.suppress(BaseException):
+                time.sleep(60)
+        return 0
+
+    def says_otherwise(observation):
+        try:
+            time.sleep(60)
+        except BaseException:
+            raise RuntimeError("the server is away") from None
+
+    for policy, row in ((retries, 0), (goes_on, 2), (says_otherwise, 0)):
+        with pytest.raises(ForeignError, match=r"within 0\.1 seconds") as caught:
+            ask(policy, seconds=0.1)
+        assert caught.value.row == row
+
+
+def test_a_limit_ends_with_its_body_and_an_outer_one_goes_on():
+    before = signal.getitimer(signal.ITIMER_REAL)[0]
+    with (
+        pytest.raises(ForeignError, match="outer did not answer"),
+        time_limit("outer", 0.2),
+    ):
+        with contextlib.suppress(ForeignError), time_limit("inner", 0.02):
+            time.sleep(60)
+        with time_limit("inner", 60):
+            pass
+        time.sleep(60)
+    assert abs(signal.getitimer(signal.ITIMER_REAL)[0] - before) < 1
+    with time_limit("short", 0.02):
+        pass
+    time.sleep(0.05)  # nothing is raised here
+
+
 def test_an_actor_is_taken_as_it_is():
     class Mine(Actor):
         name = "mine"
@@ -358,6 +407,19 @@ def test_a_stable_baselines_file_is_not_opened_without_trust(tmp_path, bomb):
     # not there is told before anything else
     with pytest.raises(ConfigError, match="There is no file"):
         ask(tmp_path / "none.zip")
+
+
+class Lasting:
+    def __reduce__(self):
+        return time.sleep, (60,)
+
+
+def test_a_trusted_file_that_does_not_come_back_is_stopped(tmp_path):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(Lasting()))
+    with pytest.raises(ForeignError, match=r"Loading .*a\.pkl did not answer") as told:
+        ask(path, trust=True, seconds=0.1)
+    assert "\n" not in str(told.value)
 
 
 def test_an_onnx_file_that_is_a_pickle_is_not_run(tmp_path, bomb):

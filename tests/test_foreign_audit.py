@@ -1,9 +1,11 @@
 """Audits in environments whose verdicts can be computed by hand."""
 
+import contextlib
 import json
 import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -832,6 +834,34 @@ def test_a_scenario_file_is_loaded(tmp_path):
     path = written(tmp_path, FILE + "again = here\n")
     assert load_scenario(path).name == "button"
     assert as_scenario(str(path)).name == "button"
+
+
+def test_a_scenario_file_has_the_time_limit_too(tmp_path, capsys):
+    path = written(tmp_path, "import time\ntime.sleep(60)")
+    argv = ["audit", "a:b", "--scenario", str(path), "--time-limit", "0.1", "--quiet"]
+    assert cli.main(argv) == 1
+    said = capsys.readouterr().err
+    assert "mine.py did not answer within 0.1 seconds" in said
+    assert said.count("\n") == 1
+
+
+class Deaf(button.Button):
+    """Catches that its time is up, and goes on."""
+
+    def step(self, action):
+        with contextlib.suppress(BaseException):
+            time.sleep(60)
+        return super().step(action)
+
+
+def test_an_environment_that_catches_everything_is_named(tmp_path):
+    scenario = button.scenario(deploy=Deaf, horizon=1)
+    more = {"levels": 2, "seconds": 0.1, "gate": False, "out": tmp_path / "out"}
+    with pytest.raises(ForeignError, match=r"episode with seed 0, .* did not answer"):
+        audit_foreign([button.collector], scenario, **more)
+    kept = Records(tmp_path / "out", width(scenario))
+    kept.read()
+    assert kept.missing("deploy.policy-0", [0]) == [0]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def opened(policy: Any, *, seconds: float = SECONDS, trust: bool = False) -> Any
     if path.suffix == ".onnx":
         return OnnxFile(path)
     if path.suffix in RUN_CODE:
-        return load_trusted(path, trust)
+        return load_trusted(path, trust, seconds)
     text = str(policy)
     if ":" in text and not path.exists():
         made = _made(text, seconds)

@@ -84,32 +84,36 @@ class FunctionActor(Actor):
     def _asked(self, rows: Any, number: int) -> list[Any]:
         """What it answers to each; nobody waits longer than the time limit."""
         answers: list[Any] = []
-        try:
-            self._ask(rows, number, answers)
-        except MalgenError as error:
-            # the one that it was asked about, also when the time was up
-            raise type(error)(str(error), row=len(answers)) from error.__cause__
+        while len(answers) < number:
+            returned = False
+            try:
+                with time_limit(self._who, self._seconds):
+                    self._ask(rows, answers)
+                    returned = True
+            except MalgenError as error:
+                # the one that it was asked about, also when the time was up; a policy
+                # that caught that has answered
+                row = len(answers) - returned
+                raise type(error)(str(error), row=row) from error.__cause__
         return answers
 
-    def _ask(self, rows: Any, number: int, answers: list[Any]) -> None:
-        clock, renew = time.monotonic, RENEW * self._seconds
-        function = self._function
-        while len(answers) < number:
-            with time_limit(self._who, self._seconds):
-                until = clock() + renew
-                try:
-                    for row in rows[len(answers) :]:
-                        answers.append(function(row))
-                        if clock() > until:
-                            break
-                except MalgenError:
-                    raise
-                except (Exception, SystemExit) as error:
-                    raise ForeignError(
-                        f"{self._who} raised {type(error).__name__}: "
-                        f"{first_line(error)} on an observation "
-                        f"{_described(rows[len(answers)])}."
-                    ) from error
+    def _ask(self, rows: Any, answers: list[Any]) -> None:
+        """Some more answers, for a short while."""
+        clock, function = time.monotonic, self._function
+        until = clock() + RENEW * self._seconds
+        try:
+            for row in rows[len(answers) :]:
+                answers.append(function(row))
+                if clock() > until:
+                    break
+        except MalgenError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ForeignError(
+                f"{self._who} raised {type(error).__name__}: "
+                f"{first_line(error)} on an observation "
+                f"{_described(rows[len(answers)])}."
+            ) from error
 
     def _sorted_out(
         self, answers: list[Any], space: spaces.Space, rng, greedy: bool

@@ -109,13 +109,13 @@ def audit_foreign(
     """
     progress = progress or Silent()
     source = scenario if isinstance(scenario, str | Path) else None
-    found = as_scenario(scenario)
+    seconds = limits.seconds(seconds)
+    found = as_scenario(scenario, seconds)
     price = limits.price(found.price if price is None else price)
     seed = limits.seed(seed)
     rule = Rule(delta=found.material, alpha=limits.alpha(confidence))
     if levels is not None:
         levels = limits.whole("levels", levels, 2, limits.MOST_LEVELS)
-    seconds = limits.seconds(seconds)
     if not policies:
         raise ConfigError("There is no policy to audit; give at least one.")
     names = _names(policies)
