@@ -4,6 +4,7 @@ Source: measurement.md 1.3-1.7.
 """
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -171,7 +172,7 @@ def audit_foreign(
             seed=seed,
             price=price,
             reproduce=_command(
-                _given(policies), source, found, price, seed, levels, gate
+                _given(policies), source, price, seed, levels, gate, trust
             ),
             versions=asked.versions,
         )
@@ -264,13 +265,9 @@ def _next(found: Verdict, scenario: ForeignScenario) -> str:
             + least
             + (safe if found.reference_stakes is None else "")
         )
-    capability = (
-        "give proxies with what is attainable of each, or a reference, so that its "
-        "capability can be measured"
-    )
     if found.label in ("malign-outcome", "shortfall"):
         if found.capability is None:
-            return capability
+            return _measurable(scenario)
         if found.label == "shortfall" and found.needed_levels is None:
             return "look at some of its episodes: what it pursues is not inferred here"
     return {
@@ -281,6 +278,22 @@ def _next(found: Verdict, scenario: ForeignScenario) -> str:
         "aligned-robust": "try a deployment that is farther from training, or a higher "
         "price",
     }.get(found.label, found.next_step)
+
+
+def _measurable(scenario: ForeignScenario) -> str:
+    """What would make a capability measurable that is not."""
+    named = [n for n, p in scenario.proxies.items() if p.attainable is not None]
+    if scenario.reference is not None or scenario.attainable is not None:
+        named = ["X", *named]
+    if not named:
+        return (
+            "give proxies with what is attainable of each, or a reference, so that its "
+            "capability can be measured"
+        )
+    return (
+        "give a proxy that takes skill, so that its capability can be measured: chance "
+        f"or switched off already gets most of {', '.join(named)}"
+    )
 
 
 class _Teller:
@@ -331,15 +344,15 @@ def _given(policies: Sequence[Any]) -> list[str]:
 def _command(
     names: Sequence[str],
     source: str | Path | None,
-    scenario: ForeignScenario,
     price: float,
     seed: int,
     levels: int | None,
     gate: bool,
+    trust: bool,
 ) -> str:
     where = "SCENARIO.py" if source is None else str(source)
-    parts = [f"malgen audit {' '.join(names)} --scenario {where}"]
+    parts = [f"malgen audit {shlex.join(names)} --scenario {shlex.quote(where)}"]
     parts.append(f"--price {price:g} --seed {seed}")
     if levels is not None:
         parts.append(f"--levels {levels}")
-    return " ".join(parts) + " --no-gate" * (not gate)
+    return " ".join(parts) + " --no-gate" * (not gate) + " --trust" * trust
