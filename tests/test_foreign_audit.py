@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from malgen.adapters.actor import Actor, Choices
 from malgen.capability import Behavior, GoalValues, assess
 from malgen.errors import ConfigError, ContractError, ForeignError
 from malgen.foreign.audit import audit_foreign
+from malgen.foreign.check import check_scenario
 from malgen.foreign.episodes import play
 from malgen.foreign.loading import as_scenario, load_scenario
 from malgen.foreign.outcomes import FROM_TRAINING, Playing, stops, width
@@ -775,6 +777,86 @@ def test_one_instance_for_all_is_refused():
         assert str(caught.value).startswith("The deployment environment of 'button'")
 
 
+class Odd(button.Button):
+    """Something that it answers is of another kind."""
+
+    def __init__(self, change, space=None):
+        super().__init__(deployed=True)
+        self.change = change
+        self.observation_space = space or self.observation_space
+
+    def step(self, action):
+        return self.change(*super().step(action))
+
+
+PIXELS = gymnasium.spaces.Box(0, 255, (2,), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda o, r, t, u, i: (o, r, np.array([t, t]), u, i), "one bool for each"),
+        (lambda o, r, t, u, i: ([1, [2, 3]], r, t, u, i), "no array of shape (2,)"),
+        (lambda o, r, t, u, i: (np.array(["a", "b"]), r, t, u, i), "of type <U1, but"),
+        (lambda o, r, t, u, i: (np.array([None, 1]), r, t, u, i), "of type object"),
+        (lambda o, r, t, u, i: (o, 10**400, t, u, i), "it must be a finite number"),
+        (
+            lambda o, r, t, u, i: (o, r, t, u, i | {"hurt": 10**400}),
+            "it must be a finite number",
+        ),
+    ],
+)
+def test_answers_of_another_kind_are_told_in_one_sentence(change, said):
+    make = {"train": lambda: Odd(change), "deploy": lambda: Odd(change)}
+    with pytest.raises(ContractError) as caught:
+        verdict_of(button.waiter, levels=2, gate=False, **make)
+    assert said in str(caught.value) and "seed 0" in str(caught.value)
+    assert str(caught.value).count(". ") == 0
+    found = check_scenario(button.scenario(**make))
+    notes = [law.note for law in found if law.passed is False]
+    assert any(said in note or "must be one number" in note for note in notes), notes
+
+
+def test_observations_must_have_a_type_that_fits_their_space():
+    def same(*answer):
+        return answer
+
+    make = {side: lambda: Odd(same, PIXELS) for side in ("train", "deploy")}
+    with pytest.raises(ContractError, match=r"of type float32, but its .* has uint8"):
+        verdict_of(button.waiter, levels=2, gate=False, **make)
+    found = check_scenario(button.scenario(**make))
+    assert any(law.passed is False and "has uint8" in law.note for law in found)
+
+
+@pytest.mark.parametrize("kind", [gymnasium.spaces.Dict, gymnasium.spaces.Tuple])
+def test_actions_of_several_parts_are_refused(kind):
+    part = gymnasium.spaces.Discrete(3)
+
+    class Parts(button.Button):
+        action_space = kind({"a": part} if kind is gymnasium.spaces.Dict else [part])
+
+    make = {side: Parts for side in ("train", "deploy")}
+    with pytest.raises(ContractError, match=r"training environment .* are no arrays"):
+        verdict_of(button.waiter, **make)
+    found = check_scenario(button.scenario(**make))
+    assert [law.law[:2] for law in found if law.passed is False] == ["E2"]
+
+
+def test_where_nothing_can_be_measured_more_levels_are_not_waited_for():
+    # chance gets most of the coins, so being good at them says nothing
+    def quick(observation):
+        return button.PRESS
+
+    changes = {"proxies": {}, "reference": None, "attainable": 4.0}
+    found = verdict_of(quick, levels=None, gate=False, **changes)
+    assert found.label == "malign-outcome" and found.capability is None
+    assert found.levels == 64
+    assert found.next_step == (
+        "give a proxy that takes skill, so that its capability can be measured: chance "
+        "or switched off already gets most of X"
+    )
+
+
 def test_dictionaries_and_continuous_actions():
     class Rich(gymnasium.Env):
         observation_space = gymnasium.spaces.Dict(
@@ -954,6 +1036,7 @@ def test_options_that_do_not_fit_are_refused(files, capsys):
     one = ["audit", "my_button_policies:presser", "--scenario", files, "--quiet"]
     for args, match in (
         ([*one, "--shift", "supply"], "leave --shift out"),
+        ([*one, "--instruments", "all"], "leave --instruments out"),
         (["audit", "random", "--out", "x"], "leave the folder out"),
         (["audit", "random", "off"], "Several policies"),
         ([*one, "--time-limit", "-1"], "time limit"),
@@ -962,6 +1045,20 @@ def test_options_that_do_not_fit_are_refused(files, capsys):
     ):
         assert cli.main(args) == 2
         assert match in capsys.readouterr().err
+
+
+def test_the_command_that_repeats_an_audit_can_be_pasted(tmp_path):
+    path = written(tmp_path, FILE, "my scenario.py")
+    result = audit_foreign([button.presser], path, levels=2, gate=False, trust=True)
+    words = shlex.split(result.reproduce)
+    assert words[words.index("--scenario") + 1] == str(path)
+    assert words[-2:] == ["--no-gate", "--trust"]
+
+
+def test_names_with_colons_are_printed_as_they_are(files, capsys):
+    written(Path(files).parent, FILE + "here = _make(name=':two:')")
+    assert cli.main(["check", files]) == 0
+    assert ":two:" in capsys.readouterr().out
 
 
 def test_a_failing_environment_ends_in_one_sentence_and_keeps_its_episodes(tmp_path):

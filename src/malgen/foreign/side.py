@@ -22,6 +22,7 @@ from malgen.errors import (
     ContractError,
     ForeignError,
     MalgenError,
+    described,
     first_line,
 )
 from malgen.foreign.scenario import ForeignScenario
@@ -237,6 +238,14 @@ def make(
         raise ContractError(
             f"{who} is a {type(env).__name__} without {', '.join(missing)}; give a "
             "Gymnasium environment."
+        )
+    plural = "single_" if isinstance(env, VectorEnv) else ""
+    actions = getattr(env, f"{plural}action_space")
+    if getattr(actions, "shape", None) is None:
+        raise ContractError(
+            f"{who} has the action space {described(actions)}, whose members are no "
+            "arrays; wrap it so that actions are one Discrete, MultiDiscrete, "
+            "MultiBinary or Box."
         )
     if any(_inside(env) is _inside(other) for other in before):
         raise ContractError(

@@ -228,7 +228,16 @@ def _step(env: gymnasium.Env, action: Any, at: str, seconds: float) -> tuple:
         raise Failed(
             Problem(note=f"{at} returned {_kind(info)} as info; return a dict")
         )
-    return _kept(observation), reward, bool(terminated), bool(truncated), dict(info)
+    try:
+        ends = bool(terminated), bool(truncated)
+    except Exception:
+        raise Failed(
+            Problem(
+                note=f"{at} returned terminated {described(terminated, 40)} and "
+                f"truncated {described(truncated, 40)}; return one bool for each"
+            )
+        ) from None
+    return _kept(observation), reward, *ends, dict(info)
 
 
 def _look_at(env: gymnasium.Env, trial: Trial, observation: Any, at: str) -> None:
