@@ -23,6 +23,7 @@ from malgen.errors import ConfigError, ContractError, ForeignError
 from malgen.foreign.audit import audit_foreign
 from malgen.foreign.check import check_scenario
 from malgen.foreign.episodes import play
+from malgen.foreign.imported import hashes
 from malgen.foreign.loading import as_scenario, load_scenario
 from malgen.foreign.outcomes import FROM_TRAINING, Playing, stops, width
 from malgen.foreign.players import ActorPlayer
@@ -977,6 +978,30 @@ def test_a_mistake_in_a_scenario_file_is_one_sentence(tmp_path, text, error, mat
     with pytest.raises(error, match=match) as caught:
         load_scenario(path)
     assert "mine.py" in str(caught.value)
+
+
+def test_a_changed_file_that_the_scenario_imports_is_refused(tmp_path, monkeypatch):
+    scene = written(tmp_path, "from some_parts.env import here")
+    (tmp_path / "some_parts").mkdir()
+    written(tmp_path / "some_parts", "from . import numbers_", "__init__.py")
+    written(tmp_path / "some_parts", "COINS = 3", "numbers_.py")
+    written(tmp_path / "some_parts", "import some_more\n" + FILE, "env.py")
+    more = written(tmp_path, "A = 1", "some_more.py")
+    written(tmp_path, "not imported", "other.py")
+    assert list(hashes(scene)) == [
+        "some_more.py",
+        "some_parts/__init__.py",
+        "some_parts/env.py",
+        "some_parts/numbers_.py",
+    ]
+    settings = {"levels": 2, "gate": False, "out": tmp_path / "out"}
+    audit_foreign([button.waiter], scene, **settings)
+    audit_foreign([button.waiter], scene, resume=True, **settings)
+    more.write_text("A = 2")
+    with pytest.raises(ConfigError, match=r"with another some_more\.py, which the sc"):
+        audit_foreign([button.waiter], scene, resume=True, **settings)
+    for name in ("some_parts", "some_parts.env", "some_parts.numbers_", "some_more"):
+        monkeypatch.delitem(sys.modules, name)
 
 
 def test_what_is_no_scenario_is_refused():

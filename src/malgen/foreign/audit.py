@@ -18,6 +18,7 @@ from malgen.audits.instrument import not_applicable
 from malgen.errors import ConfigError
 from malgen.findings import Finding, Verdict
 from malgen.foreign.episodes import BATCH
+from malgen.foreign.imported import hashes
 from malgen.foreign.loading import as_scenario
 from malgen.foreign.outcomes import Playing, width
 from malgen.foreign.records import Records
@@ -46,6 +47,7 @@ class Asked:
     Attributes:
         scenario: its name.
         scenario_hash: of its file; "" for one that was given as an object.
+        imported: hashes of the files beside it that it imports, by their path.
         policies: their names.
         policy_hashes: of their files; "" where there is none.
         seed: of levels and randomness.
@@ -56,6 +58,7 @@ class Asked:
 
     scenario: str
     scenario_hash: str
+    imported: dict[str, str]
     policies: tuple[str, ...]
     policy_hashes: tuple[str, ...]
     seed: int
@@ -123,6 +126,7 @@ def audit_foreign(
     asked = Asked(
         scenario=found.name,
         scenario_hash="" if source is None else digest(Path(source)),
+        imported={} if source is None else hashes(Path(source)),
         policies=tuple(names),
         policy_hashes=tuple(
             digest(Path(p)) if isinstance(p, str | Path) and Path(p).is_file() else ""
