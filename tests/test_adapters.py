@@ -1,8 +1,10 @@
 """Actors: what each kind of foreign policy is asked, and what it answers."""
 
+import contextlib
 import io
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -12,6 +14,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.vector.utils import concatenate, create_empty_array
 
 import malgen  # noqa: F401 - registers the environment
 from malgen.adapters.actor import Actor, Choices
@@ -19,6 +22,7 @@ from malgen.adapters.actors import as_actor
 from malgen.adapters.layout import laid_out, layout
 from malgen.adapters.policies import as_policy
 from malgen.adapters.run_limit import RunLimit
+from malgen.adapters.time_limit import time_limit
 from malgen.adapters.views import (
     observation_shape,
     parse_view,
@@ -158,6 +162,49 @@ def test_continuous_actions_and_dictionaries():
     assert found.actions.tolist() == [0, 1, 2]
 
 
+def test_each_row_of_nested_observations_is_one_observation():
+    place = spaces.Box(0, 9, (2,), np.float32)
+    space = spaces.Dict(
+        {
+            "in": spaces.Dict({"at": place}),
+            "both": spaces.Tuple((spaces.Discrete(9), place)),
+        }
+    )
+    single = [space.sample() for _ in range(3)]
+    for kind, each in (
+        (space, single),
+        (space["both"], [one["both"] for one in single]),
+        (spaces.Tuple((spaces.Discrete(9),) * 3), [*map(tuple, np.eye(3, dtype=int))]),
+        (spaces.Text(4), ["ab", "c", "d"]),
+    ):
+        seen = []
+        actor = as_actor(lambda one, seen=seen: len(seen.append(one) or seen), kind)
+        stacked = concatenate(kind, each, create_empty_array(kind, n=3))
+        actor.act(stacked, None, np.ones(3, bool), rng())
+        assert all(kind.contains(one) for one in seen)
+        assert str(seen) == str(each)
+
+
+@pytest.mark.parametrize(
+    ("space", "good", "bad"),
+    [
+        (spaces.MultiDiscrete([3, 2]), [2.0, 0.0], [2.9, -0.9]),
+        (spaces.MultiDiscrete([3, 2], start=[1, 1]), [3, 2], [0, 1]),
+        (spaces.MultiBinary(2), [True, False], [0.5, 1.0]),
+        (spaces.MultiBinary(2), [1, 0], [2, 0]),
+        (spaces.Box(-5, 5, (2,), np.int16), [-5.0, 5], [1.5, 0.0]),
+        (spaces.Box(0, 255, (2,), np.uint8), [255, 0], [256, 0]),
+    ],
+)
+def test_whole_numbers_are_not_made_of_others(space, good, bad):
+    assert ask(lambda one: good, actions=space).actions.tolist() == [good] * NUMBER
+    with pytest.raises(
+        ContractError, match="has fractions; return a member of"
+    ) as told:
+        ask(lambda one: bad, actions=space)
+    assert str(bad) in str(told.value)
+
+
 def test_each_call_has_the_whole_time_limit_to_itself():
     def slow(observation):
         time.sleep(0.04)
@@ -171,6 +218,52 @@ def test_each_call_has_the_whole_time_limit_to_itself():
 
     with pytest.raises(ForeignError, match=r"'hangs' did not answer within 0\.1 sec"):
         ask(hangs, seconds=0.1)
+
+
+def test_a_policy_that_catches_everything_is_stopped_all_the_same():
+    asked = []
+
+    def retries(observation):
+        while True:
+            try:
+                time.sleep(60)
+            except:  # noqa: E722
+                time.sleep(60)
+
+    def goes_on(observation):
+        asked.append(1)
+        if len(asked) == 3:
+            with contextlib.suppress(BaseException):
+                time.sleep(60)
+        return 0
+
+    def says_otherwise(observation):
+        try:
+            time.sleep(60)
+        except BaseException:
+            raise RuntimeError("the server is away") from None
+
+    for policy, row in ((retries, 0), (goes_on, 2), (says_otherwise, 0)):
+        with pytest.raises(ForeignError, match=r"within 0\.1 seconds") as caught:
+            ask(policy, seconds=0.1)
+        assert caught.value.row == row
+
+
+def test_a_limit_ends_with_its_body_and_an_outer_one_goes_on():
+    before = signal.getitimer(signal.ITIMER_REAL)[0]
+    with (
+        pytest.raises(ForeignError, match="outer did not answer"),
+        time_limit("outer", 0.2),
+    ):
+        with contextlib.suppress(ForeignError), time_limit("inner", 0.02):
+            time.sleep(60)
+        with time_limit("inner", 60):
+            pass
+        time.sleep(60)
+    assert abs(signal.getitimer(signal.ITIMER_REAL)[0] - before) < 1
+    with time_limit("short", 0.02):
+        pass
+    time.sleep(0.05)  # nothing is raised here
 
 
 def test_an_actor_is_taken_as_it_is():
@@ -314,6 +407,19 @@ def test_a_stable_baselines_file_is_not_opened_without_trust(tmp_path, bomb):
     # not there is told before anything else
     with pytest.raises(ConfigError, match="There is no file"):
         ask(tmp_path / "none.zip")
+
+
+class Lasting:
+    def __reduce__(self):
+        return time.sleep, (60,)
+
+
+def test_a_trusted_file_that_does_not_come_back_is_stopped(tmp_path):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps(Lasting()))
+    with pytest.raises(ForeignError, match=r"Loading .*a\.pkl did not answer") as told:
+        ask(path, trust=True, seconds=0.1)
+    assert "\n" not in str(told.value)
 
 
 def test_an_onnx_file_that_is_a_pickle_is_not_run(tmp_path, bomb):

@@ -27,6 +27,12 @@ def audit(policy, instruments=(), **settings):
     return malgen.audit(policy, SMALL, levels=32, instruments=instruments, **settings)
 
 
+def test_what_is_no_scenario_is_refused():
+    for wrong in (3, None, ["keys-and-chests"]):
+        with pytest.raises(ConfigError, match="is no scenario; give the name of one"):
+            malgen.audit("off", wrong)
+
+
 def test_a_callable_that_stays_equals_switched_off():
     verdict = audit(lambda observation: 4, gate=False)
     assert verdict.z.value == 0 and verdict.harm.value == 0

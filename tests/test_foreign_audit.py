@@ -1,9 +1,12 @@
 """Audits in environments whose verdicts can be computed by hand."""
 
+import contextlib
 import json
 import re
+import shlex
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +21,9 @@ from malgen.adapters.actor import Actor, Choices
 from malgen.capability import Behavior, GoalValues, assess
 from malgen.errors import ConfigError, ContractError, ForeignError
 from malgen.foreign.audit import audit_foreign
+from malgen.foreign.check import check_scenario
 from malgen.foreign.episodes import play
+from malgen.foreign.imported import hashes
 from malgen.foreign.loading import as_scenario, load_scenario
 from malgen.foreign.outcomes import FROM_TRAINING, Playing, stops, width
 from malgen.foreign.players import ActorPlayer
@@ -730,6 +735,129 @@ def test_the_culprit_among_many_episodes_is_found():
         verdict_of(picky)
 
 
+class InPlace(button.Button):
+    """Writes into the action that it gets; more than -0.5 waits."""
+
+    action_space = gymnasium.spaces.Box(-2, 2, (1,), np.float32)
+    in_place = True
+
+    def step(self, action):
+        if self.in_place:
+            action *= 0.5
+        else:
+            action = action * 0.5
+        return super().step(button.WAIT if action[0] > -0.5 else button.PRESS)
+
+
+class Copying(InPlace):
+    in_place = False
+
+
+def test_an_environment_may_write_into_its_action():
+    changes = {"off": np.array([-1.5], np.float32), "reference": None}
+    found, expected = (
+        verdict_of(
+            lambda seen: [-1.5],
+            levels=4,
+            gate=False,
+            train=kind,
+            deploy=lambda kind=kind: kind(deployed=True),
+            **changes,
+        )
+        for kind in (InPlace, Copying)
+    )
+    assert expected.harm.value == button.HORIZON
+    assert found == expected
+
+
+def test_one_instance_for_all_is_refused():
+    one = button.Button()
+    for make in (lambda: one, lambda: gymnasium.wrappers.TimeLimit(one, 5)):
+        with pytest.raises(ContractError, match=r"new environment each time") as caught:
+            verdict_of(button.presser, deploy=make)
+        assert str(caught.value).startswith("The deployment environment of 'button'")
+
+
+class Odd(button.Button):
+    """Something that it answers is of another kind."""
+
+    def __init__(self, change, space=None):
+        super().__init__(deployed=True)
+        self.change = change
+        self.observation_space = space or self.observation_space
+
+    def step(self, action):
+        return self.change(*super().step(action))
+
+
+PIXELS = gymnasium.spaces.Box(0, 255, (2,), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda o, r, t, u, i: (o, r, np.array([t, t]), u, i), "one bool for each"),
+        (lambda o, r, t, u, i: ([1, [2, 3]], r, t, u, i), "no array of shape (2,)"),
+        (lambda o, r, t, u, i: (np.array(["a", "b"]), r, t, u, i), "of type <U1, but"),
+        (lambda o, r, t, u, i: (np.array([None, 1]), r, t, u, i), "of type object"),
+        (lambda o, r, t, u, i: (o, 10**400, t, u, i), "it must be a finite number"),
+        (
+            lambda o, r, t, u, i: (o, r, t, u, i | {"hurt": 10**400}),
+            "it must be a finite number",
+        ),
+    ],
+)
+def test_answers_of_another_kind_are_told_in_one_sentence(change, said):
+    make = {"train": lambda: Odd(change), "deploy": lambda: Odd(change)}
+    with pytest.raises(ContractError) as caught:
+        verdict_of(button.waiter, levels=2, gate=False, **make)
+    assert said in str(caught.value) and "seed 0" in str(caught.value)
+    assert str(caught.value).count(". ") == 0
+    found = check_scenario(button.scenario(**make))
+    notes = [law.note for law in found if law.passed is False]
+    assert any(said in note or "must be one number" in note for note in notes), notes
+
+
+def test_observations_must_have_a_type_that_fits_their_space():
+    def same(*answer):
+        return answer
+
+    make = {side: lambda: Odd(same, PIXELS) for side in ("train", "deploy")}
+    with pytest.raises(ContractError, match=r"of type float32, but its .* has uint8"):
+        verdict_of(button.waiter, levels=2, gate=False, **make)
+    found = check_scenario(button.scenario(**make))
+    assert any(law.passed is False and "has uint8" in law.note for law in found)
+
+
+@pytest.mark.parametrize("kind", [gymnasium.spaces.Dict, gymnasium.spaces.Tuple])
+def test_actions_of_several_parts_are_refused(kind):
+    part = gymnasium.spaces.Discrete(3)
+
+    class Parts(button.Button):
+        action_space = kind({"a": part} if kind is gymnasium.spaces.Dict else [part])
+
+    make = {side: Parts for side in ("train", "deploy")}
+    with pytest.raises(ContractError, match=r"training environment .* are no arrays"):
+        verdict_of(button.waiter, **make)
+    found = check_scenario(button.scenario(**make))
+    assert [law.law[:2] for law in found if law.passed is False] == ["E2"]
+
+
+def test_where_nothing_can_be_measured_more_levels_are_not_waited_for():
+    # chance gets most of the coins, so being good at them says nothing
+    def quick(observation):
+        return button.PRESS
+
+    changes = {"proxies": {}, "reference": None, "attainable": 4.0}
+    found = verdict_of(quick, levels=None, gate=False, **changes)
+    assert found.label == "malign-outcome" and found.capability is None
+    assert found.levels == 64
+    assert found.next_step == (
+        "give a proxy that takes skill, so that its capability can be measured: chance "
+        "or switched off already gets most of X"
+    )
+
+
 def test_dictionaries_and_continuous_actions():
     class Rich(gymnasium.Env):
         observation_space = gymnasium.spaces.Dict(
@@ -791,6 +919,34 @@ def test_a_scenario_file_is_loaded(tmp_path):
     assert as_scenario(str(path)).name == "button"
 
 
+def test_a_scenario_file_has_the_time_limit_too(tmp_path, capsys):
+    path = written(tmp_path, "import time\ntime.sleep(60)")
+    argv = ["audit", "a:b", "--scenario", str(path), "--time-limit", "0.1", "--quiet"]
+    assert cli.main(argv) == 1
+    said = capsys.readouterr().err
+    assert "mine.py did not answer within 0.1 seconds" in said
+    assert said.count("\n") == 1
+
+
+class Deaf(button.Button):
+    """Catches that its time is up, and goes on."""
+
+    def step(self, action):
+        with contextlib.suppress(BaseException):
+            time.sleep(60)
+        return super().step(action)
+
+
+def test_an_environment_that_catches_everything_is_named(tmp_path):
+    scenario = button.scenario(deploy=Deaf, horizon=1)
+    more = {"levels": 2, "seconds": 0.1, "gate": False, "out": tmp_path / "out"}
+    with pytest.raises(ForeignError, match=r"episode with seed 0, .* did not answer"):
+        audit_foreign([button.collector], scenario, **more)
+    kept = Records(tmp_path / "out", width(scenario))
+    kept.read()
+    assert kept.missing("deploy.policy-0", [0]) == [0]
+
+
 @pytest.mark.parametrize(
     ("text", "error", "match"),
     [
@@ -822,6 +978,30 @@ def test_a_mistake_in_a_scenario_file_is_one_sentence(tmp_path, text, error, mat
     with pytest.raises(error, match=match) as caught:
         load_scenario(path)
     assert "mine.py" in str(caught.value)
+
+
+def test_a_changed_file_that_the_scenario_imports_is_refused(tmp_path, monkeypatch):
+    scene = written(tmp_path, "from some_parts.env import here")
+    (tmp_path / "some_parts").mkdir()
+    written(tmp_path / "some_parts", "from . import numbers_", "__init__.py")
+    written(tmp_path / "some_parts", "COINS = 3", "numbers_.py")
+    written(tmp_path / "some_parts", "import some_more\n" + FILE, "env.py")
+    more = written(tmp_path, "A = 1", "some_more.py")
+    written(tmp_path, "not imported", "other.py")
+    assert list(hashes(scene)) == [
+        "some_more.py",
+        "some_parts/__init__.py",
+        "some_parts/env.py",
+        "some_parts/numbers_.py",
+    ]
+    settings = {"levels": 2, "gate": False, "out": tmp_path / "out"}
+    audit_foreign([button.waiter], scene, **settings)
+    audit_foreign([button.waiter], scene, resume=True, **settings)
+    more.write_text("A = 2")
+    with pytest.raises(ConfigError, match=r"with another some_more\.py, which the sc"):
+        audit_foreign([button.waiter], scene, resume=True, **settings)
+    for name in ("some_parts", "some_parts.env", "some_parts.numbers_", "some_more"):
+        monkeypatch.delitem(sys.modules, name)
 
 
 def test_what_is_no_scenario_is_refused():
@@ -881,6 +1061,7 @@ def test_options_that_do_not_fit_are_refused(files, capsys):
     one = ["audit", "my_button_policies:presser", "--scenario", files, "--quiet"]
     for args, match in (
         ([*one, "--shift", "supply"], "leave --shift out"),
+        ([*one, "--instruments", "all"], "leave --instruments out"),
         (["audit", "random", "--out", "x"], "leave the folder out"),
         (["audit", "random", "off"], "Several policies"),
         ([*one, "--time-limit", "-1"], "time limit"),
@@ -889,6 +1070,20 @@ def test_options_that_do_not_fit_are_refused(files, capsys):
     ):
         assert cli.main(args) == 2
         assert match in capsys.readouterr().err
+
+
+def test_the_command_that_repeats_an_audit_can_be_pasted(tmp_path):
+    path = written(tmp_path, FILE, "my scenario.py")
+    result = audit_foreign([button.presser], path, levels=2, gate=False, trust=True)
+    words = shlex.split(result.reproduce)
+    assert words[words.index("--scenario") + 1] == str(path)
+    assert words[-2:] == ["--no-gate", "--trust"]
+
+
+def test_names_with_colons_are_printed_as_they_are(files, capsys):
+    written(Path(files).parent, FILE + "here = _make(name=':two:')")
+    assert cli.main(["check", files]) == 0
+    assert ":two:" in capsys.readouterr().out
 
 
 def test_a_failing_environment_ends_in_one_sentence_and_keeps_its_episodes(tmp_path):

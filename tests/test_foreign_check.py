@@ -100,6 +100,7 @@ def missing():
 
 
 SPIKES = {"thorn": lambda t: float(t.step == 3)}
+ONE = Corridor()
 SETTINGS = [
     ({"price": -1.0}, "E1", False, "has the price -1.0; give a finite number >= 0"),
     ({"harm_weights": {"thorn": -2}}, "E1", False, "the weight of 'thorn' -2"),
@@ -114,6 +115,7 @@ SETTINGS = [
     ),
     ({"deploy": "no/Such-v0"}, "E2", False, "give the id of a registered environment"),
     ({"deploy": dict}, "E2", False, "dict without reset"),
+    ({"train": lambda: ONE}, "E2", False, "a new environment each time"),
     ({"deploy": corridor.OtherSpace}, "E3", False, "Discrete(3) in training and "),
     ({"intended": lambda t: 1 / 0}, "E5", True, "intended in step 0 of the"),
     ({"intended": lambda t: "lots"}, "E5", False, "intended is str 'lots'"),

@@ -112,6 +112,35 @@ def test_environments_in_processes_of_their_own():
     assert malgen.audit(first_good_then_harmful, apart, levels=LEVELS) == expected
 
 
+class Typed(Early):
+    """What it returns beside is whole in one step and a fraction in another."""
+
+    def step(self, action):
+        seen, reward, terminated, truncated, info = super().step(action)
+        some = 0.5 if self.steps % 2 else 1
+        info = {"hurt": some if info["hurt"] else 0, "pressed": bool(info["pressed"])}
+        info["mixed"] = {"hurt": info["hurt"]} if self.coins % 2 else info["hurt"]
+        return seen, reward, terminated, truncated, info
+
+
+def mixed(transition):
+    """A harm that is told in two ways."""
+    found = transition.info["mixed"]
+    return found["hurt"] if isinstance(found, dict) else found
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+def test_values_keep_the_type_that_each_environment_returned(mode):
+    harm = {"pain": "info.hurt", "again": mixed}
+    more = {"harm": harm, "harm_bounds": (0, 20)}
+    expected = malgen.audit(first_good_then_harmful, alone(Typed, **more), levels=8)
+    assert expected.harm.value % 1
+    found = malgen.audit(
+        first_good_then_harmful, together(3, mode, Typed, **more), levels=8
+    )
+    assert found == expected
+
+
 # --- what goes wrong ---------------------------------------------------------------
 
 

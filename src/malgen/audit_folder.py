@@ -55,6 +55,12 @@ def opened(out: Path | None, asked: Any, resume: bool) -> Iterator[Path | None]:
         for field in asked.__dataclass_fields__:
             was, now = getattr(there, field), getattr(asked, field)
             if was != now:
+                if field == "imported":
+                    (name, *_) = (n for n in was | now if was.get(n) != now.get(n))
+                    raise ConfigError(
+                        f"{out} holds an audit with another {name}, which the scenario "
+                        "file imports; give another --out."
+                    )
                 raise ConfigError(
                     f"{out} holds an audit with another {field.replace('_', ' ')} "
                     f"({was!r}, now {now!r}); give another --out."

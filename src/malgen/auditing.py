@@ -124,6 +124,11 @@ def audit(
     """
     progress = progress or Silent()
     seconds = limits.seconds(seconds)
+    if not isinstance(scenario, ForeignScenario | Path | str):
+        raise ConfigError(
+            f"A {type(scenario).__name__} is no scenario; give the name of one, a "
+            "malgen.ForeignScenario, or the path of the Python file that defines one."
+        )
     if isinstance(scenario, ForeignScenario | Path) or scenario.endswith(".py"):
         if shifts:
             raise ConfigError(

@@ -610,7 +610,6 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     _add_levels(parser, None, 2, "as few as a decision takes")
     parser.add_argument(
         "--instruments",
-        default="all",
         metavar="NAME[,NAME]",
         help="what is asked beside: names that 'malgen list' shows, verdict for those "
         "that the label rests on, or all (default)",
@@ -755,7 +754,7 @@ def _audit_run(run: Path, options: argparse.Namespace) -> Answer:
             run,
             price=options.price,
             gate=options.gate,
-            instruments=options.instruments,
+            instruments=options.instruments or "all",
             use_cache=options.use_cache,
             progress=progress,
         )
@@ -777,7 +776,7 @@ def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
             seed=options.seed or 0,
             levels=options.levels,
             shifts=options.shifts,
-            instruments=options.instruments,
+            instruments=options.instruments or "all",
             use_cache=options.use_cache,
             out=options.out,
             resume=options.resume,
@@ -802,6 +801,11 @@ def _audit_foreign(options: argparse.Namespace) -> Answer:
     if options.view is not None:
         raise ConfigError(
             "A scenario file makes its own observations; leave --view out."
+        )
+    if options.instruments is not None:
+        raise ConfigError(
+            "The instruments look at malgen's own worlds and not at the environment of "
+            "a scenario file; leave --instruments out."
         )
     with _progress(options, f"audit {options.scenario}") as progress:
         result = audit.audit_foreign(
@@ -1064,9 +1068,9 @@ def _console() -> "Console":
     from rich.console import Console
 
     if sys.stdout.isatty():
-        return Console(highlight=False)
+        return Console(highlight=False, emoji=False)  # ":two:" may be a name
     # what goes to a file or a pipe need not fit a window
-    return Console(highlight=False, soft_wrap=True, width=110)
+    return Console(highlight=False, emoji=False, soft_wrap=True, width=110)
 
 
 def show_run(result: "RunResult", report: Path) -> None:

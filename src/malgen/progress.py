@@ -202,7 +202,9 @@ class Console:
     def __init__(self, *, memory: Path | None = None, job: str = "") -> None:
         from rich.console import Console as RichConsole
 
-        self._console = RichConsole(stderr=True, no_color="NO_COLOR" in os.environ)
+        self._console = RichConsole(
+            stderr=True, emoji=False, no_color="NO_COLOR" in os.environ
+        )
         self._memory, self._job = memory, job
         self._live: Any = None
         self._task: Any = None

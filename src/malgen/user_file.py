@@ -9,15 +9,20 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+from malgen.adapters.time_limit import SECONDS, time_limit
 from malgen.errors import ConfigError, ForeignError, MalgenError, first_line
 
 
-def load(path: Path) -> ModuleType:
+def load(path: Path, seconds: float = SECONDS) -> ModuleType:
     """The file as a module; its code runs.
+
+    Args:
+        path: of the file.
+        seconds: how long its code may take.
 
     Raises:
         ConfigError: no such file, or a syntax error.
-        ForeignError: it raised.
+        ForeignError: it raised, or took too long.
     """
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; give one Python file.")
@@ -38,9 +43,11 @@ def load(path: Path) -> ModuleType:
     sys.modules[name] = module  # where dataclasses and parsers are looked up
     sys.path.insert(0, str(path.resolve().parent))  # as for a script
     try:
-        exec(code, module.__dict__)
-    except (Exception, SystemExit) as error:
-        raise told(path, error, "when it was imported") from error
+        with time_limit(f"The file {path}", seconds):
+            try:
+                exec(code, module.__dict__)
+            except (Exception, SystemExit) as error:
+                raise told(path, error, "when it was imported") from error
     finally:
         sys.path.pop(0)
     return module

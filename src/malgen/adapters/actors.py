@@ -71,7 +71,13 @@ def as_actor(
             )
         return PredictActor(found, shape, action_space, name=name, seconds=seconds)
     if callable(found):
-        return FunctionActor(found, action_space, name=name, seconds=seconds)
+        return FunctionActor(
+            found,
+            action_space,
+            name=name,
+            seconds=seconds,
+            observation_space=observation_space,
+        )
     kind = type(found).__name__
     raise ContractError(
         (f"{name} is of type {kind} and" if name else f"A {kind}")
@@ -97,7 +103,7 @@ def opened(policy: Any, *, seconds: float = SECONDS, trust: bool = False) -> Any
     if path.suffix == ".onnx":
         return OnnxFile(path)
     if path.suffix in RUN_CODE:
-        return load_trusted(path, trust)
+        return load_trusted(path, trust, seconds)
     text = str(policy)
     if ":" in text and not path.exists():
         made = _made(text, seconds)

@@ -58,7 +58,30 @@ def checked_actions(who: str, answers: Any, number: int, space: spaces.Space) ->
             f"{who} returned actions of shape {list(array.shape)}, expected "
             f"{list(shape)}."
         )
+    if space.dtype is not None and space.dtype.kind in "iu":
+        _check_whole(who, array, space)
     return array.astype(space.dtype)
+
+
+def _check_whole(who: str, array: np.ndarray, space: spaces.Space) -> None:
+    """Refuse what a cast to whole numbers would silently change.
+
+    Raises:
+        ContractError: a fraction, or a number that is out of range.
+    """
+    low, high = 0, 1
+    if isinstance(space, spaces.MultiDiscrete):
+        low, high = space.start, space.start + space.nvec - 1
+    elif isinstance(space, spaces.Box):
+        low, high = space.low, space.high
+    wrong = (array < low) | (array > high) | (array != np.floor(array))
+    if wrong.any():
+        row = int(np.argwhere(wrong)[0][0])
+        raise ContractError(
+            f"{who} returned the action {described(array[row].tolist())}, which is out "
+            f"of range or has fractions; return {_expected(space)}.",
+            row=row,
+        )
 
 
 def checked_logits(who: str, values: Any, number: int, size: int) -> np.ndarray:

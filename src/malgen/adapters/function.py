@@ -34,6 +34,8 @@ class FunctionActor(Actor):
             but NaN are taken for actions.
         name: how reports call it.
         seconds: how long one call may take.
+        observation_space: of the environment; None where observations are arrays, or
+            dictionaries of arrays.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class FunctionActor(Actor):
         *,
         name: str = "",
         seconds: float = SECONDS,
+        observation_space: spaces.Space | None = None,
     ) -> None:
+        self._seen = observation_space
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self._function, self._space, self._seconds = function, action_space, seconds
         self._span: tuple[int, int] | None = None
@@ -54,13 +58,7 @@ class FunctionActor(Actor):
     def act(self, observations, memory, starts, rng, greedy=False):
         """One call per observation; see ``Actor``."""
         number = len(starts)
-        if isinstance(observations, dict):
-            rows = [
-                {name: part[i] for name, part in observations.items()}
-                for i in range(number)
-            ]
-        else:
-            rows = observations
+        rows = _split(observations, self._seen, number)
         answers = self._asked(rows, number)
         if self._space is None:
             return Choices(actions=as_array(self._who, answers, None)), memory
@@ -86,32 +84,36 @@ class FunctionActor(Actor):
     def _asked(self, rows: Any, number: int) -> list[Any]:
         """What it answers to each; nobody waits longer than the time limit."""
         answers: list[Any] = []
-        try:
-            self._ask(rows, number, answers)
-        except MalgenError as error:
-            # the one that it was asked about, also when the time was up
-            raise type(error)(str(error), row=len(answers)) from error.__cause__
+        while len(answers) < number:
+            returned = False
+            try:
+                with time_limit(self._who, self._seconds):
+                    self._ask(rows, answers)
+                    returned = True
+            except MalgenError as error:
+                # the one that it was asked about, also when the time was up; a policy
+                # that caught that has answered
+                row = len(answers) - returned
+                raise type(error)(str(error), row=row) from error.__cause__
         return answers
 
-    def _ask(self, rows: Any, number: int, answers: list[Any]) -> None:
-        clock, renew = time.monotonic, RENEW * self._seconds
-        function = self._function
-        while len(answers) < number:
-            with time_limit(self._who, self._seconds):
-                until = clock() + renew
-                try:
-                    for row in rows[len(answers) :]:
-                        answers.append(function(row))
-                        if clock() > until:
-                            break
-                except MalgenError:
-                    raise
-                except (Exception, SystemExit) as error:
-                    raise ForeignError(
-                        f"{self._who} raised {type(error).__name__}: "
-                        f"{first_line(error)} on an observation "
-                        f"{_described(rows[len(answers)])}."
-                    ) from error
+    def _ask(self, rows: Any, answers: list[Any]) -> None:
+        """Some more answers, for a short while."""
+        clock, function = time.monotonic, self._function
+        until = clock() + RENEW * self._seconds
+        try:
+            for row in rows[len(answers) :]:
+                answers.append(function(row))
+                if clock() > until:
+                    break
+        except MalgenError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ForeignError(
+                f"{self._who} raised {type(error).__name__}: "
+                f"{first_line(error)} on an observation "
+                f"{_described(rows[len(answers)])}."
+            ) from error
 
     def _sorted_out(
         self, answers: list[Any], space: spaces.Space, rng, greedy: bool
@@ -155,7 +157,28 @@ class FunctionActor(Actor):
         return None, int(action)
 
 
+def _split(batch: Any, space: spaces.Space | None, number: int) -> Any:
+    """One observation per row, of a batch as Gymnasium stacks them."""
+    if isinstance(batch, dict):
+        parts = {
+            name: _split(part, _part(space, name), number)
+            for name, part in batch.items()
+        }
+        return [{name: parts[name][i] for name in parts} for i in range(number)]
+    # without a space of parts, a tuple has one whole observation per row
+    if isinstance(batch, tuple) and isinstance(space, spaces.Tuple):
+        some = [_split(part, space[k], number) for k, part in enumerate(batch)]
+        return [tuple(part[i] for part in some) for i in range(number)]
+    return batch
+
+
+def _part(space: spaces.Space | None, name: Any) -> spaces.Space | None:
+    return space[name] if isinstance(space, spaces.Dict) else None
+
+
 def _described(observation: Any) -> str:
+    if isinstance(observation, tuple):
+        return f"of {len(observation)} parts"
     if isinstance(observation, dict):
         return f"with the parts {', '.join(map(repr, observation))}"
     return f"of shape {np.shape(observation)}"

@@ -12,6 +12,11 @@ SECONDS = 30.0
 """How long one call of foreign code may take unless the user says otherwise."""
 
 
+AGAIN = 0.25
+"""Seconds until the body is stopped again if it caught that, as a bare ``except`` does:
+long enough for what it cleans up, so that one stop does not disturb the other."""
+
+
 class _TimeIsUp(BaseException):
     """Not an ``Exception``: foreign code that catches everything must not catch it."""
 
@@ -30,9 +35,9 @@ def time_limit(
     """Stop the body after some seconds.
 
     It is stopped between two Python instructions, or in a system call; code that never
-    comes back from C cannot be stopped. In other threads than the main one, and where
-    there is no interval timer (Windows), the body is not limited. A timer that was
-    running goes on afterwards.
+    comes back from C cannot be stopped, nor a loop that catches everything wherever it
+    waits. In other threads than the main one, and where there is no interval timer
+    (Windows), the body is not limited. A timer that was running goes on afterwards.
 
     Args:
         who: what is said to have hung, e.g. "The policy 'mine'"; starts a sentence. A
@@ -47,15 +52,30 @@ def time_limit(
         yield
         return
 
+    up = over = False
+
     def stop(number: int, frame: Any) -> None:
-        raise _TimeIsUp
+        nonlocal up
+        if not over:
+            up = True
+            raise _TimeIsUp
 
     before = signal.signal(alarm, stop)
-    left, again = signal.setitimer(signal.ITIMER_REAL, seconds)
+    left, again = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
-        yield
+        try:
+            yield
+        finally:
+            over = True  # nothing is raised any more where nobody would catch it
     except _TimeIsUp:
         raise late(who() if callable(who) else who, seconds) from None
+    except Exception as error:
+        if up:  # the body made something else of it
+            raise late(who() if callable(who) else who, seconds) from error
+        raise
+    else:
+        if up:
+            raise late(who() if callable(who) else who, seconds)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(alarm, before)

@@ -3,22 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+from malgen.adapters.time_limit import SECONDS, time_limit
 from malgen.errors import ConfigError, ForeignError, MalgenError, first_line
 
 RUN_CODE = (".zip", ".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".bin")
 """Endings of what is a pickle, or holds some."""
 
 
-def load_trusted(path: Path, trust: bool) -> Any:
+def load_trusted(path: Path, trust: bool, seconds: float = SECONDS) -> Any:
     """The object that such a file holds.
 
     Args:
         path: of a Stable-Baselines3 ``.zip``, or of what torch or pickle saved.
         trust: the user trusts the file.
+        seconds: how long loading it may take.
 
     Raises:
         ConfigError: it is not trusted, is not there, or holds no policy.
-        ForeignError: it failed while it was loaded.
+        ForeignError: it failed while it was loaded, or that took too long.
     """
     if not path.is_file():
         raise ConfigError(f"There is no file {path}; give a file with a policy.")
@@ -29,7 +31,8 @@ def load_trusted(path: Path, trust: bool) -> Any:
             "or, if you trust who made it, give --trust (in Python trust=True)."
         )
     try:
-        return _loaded(path)
+        with time_limit(f"Loading {path}", seconds):
+            return _loaded(path)
     except MalgenError:
         raise
     except (Exception, SystemExit) as error:

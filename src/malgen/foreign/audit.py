@@ -4,6 +4,7 @@ Source: measurement.md 1.3-1.7.
 """
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from malgen.audits.instrument import not_applicable
 from malgen.errors import ConfigError
 from malgen.findings import Finding, Verdict
 from malgen.foreign.episodes import BATCH
+from malgen.foreign.imported import hashes
 from malgen.foreign.loading import as_scenario
 from malgen.foreign.outcomes import Playing, width
 from malgen.foreign.records import Records
@@ -45,6 +47,7 @@ class Asked:
     Attributes:
         scenario: its name.
         scenario_hash: of its file; "" for one that was given as an object.
+        imported: hashes of the files beside it that it imports, by their path.
         policies: their names.
         policy_hashes: of their files; "" where there is none.
         seed: of levels and randomness.
@@ -55,6 +58,7 @@ class Asked:
 
     scenario: str
     scenario_hash: str
+    imported: dict[str, str]
     policies: tuple[str, ...]
     policy_hashes: tuple[str, ...]
     seed: int
@@ -109,19 +113,20 @@ def audit_foreign(
     """
     progress = progress or Silent()
     source = scenario if isinstance(scenario, str | Path) else None
-    found = as_scenario(scenario)
+    seconds = limits.seconds(seconds)
+    found = as_scenario(scenario, seconds)
     price = limits.price(found.price if price is None else price)
     seed = limits.seed(seed)
     rule = Rule(delta=found.material, alpha=limits.alpha(confidence))
     if levels is not None:
         levels = limits.whole("levels", levels, 2, limits.MOST_LEVELS)
-    seconds = limits.seconds(seconds)
     if not policies:
         raise ConfigError("There is no policy to audit; give at least one.")
     names = _names(policies)
     asked = Asked(
         scenario=found.name,
         scenario_hash="" if source is None else digest(Path(source)),
+        imported={} if source is None else hashes(Path(source)),
         policies=tuple(names),
         policy_hashes=tuple(
             digest(Path(p)) if isinstance(p, str | Path) and Path(p).is_file() else ""
@@ -171,7 +176,7 @@ def audit_foreign(
             seed=seed,
             price=price,
             reproduce=_command(
-                _given(policies), source, found, price, seed, levels, gate
+                _given(policies), source, price, seed, levels, gate, trust
             ),
             versions=asked.versions,
         )
@@ -264,13 +269,9 @@ def _next(found: Verdict, scenario: ForeignScenario) -> str:
             + least
             + (safe if found.reference_stakes is None else "")
         )
-    capability = (
-        "give proxies with what is attainable of each, or a reference, so that its "
-        "capability can be measured"
-    )
     if found.label in ("malign-outcome", "shortfall"):
         if found.capability is None:
-            return capability
+            return _measurable(scenario)
         if found.label == "shortfall" and found.needed_levels is None:
             return "look at some of its episodes: what it pursues is not inferred here"
     return {
@@ -281,6 +282,22 @@ def _next(found: Verdict, scenario: ForeignScenario) -> str:
         "aligned-robust": "try a deployment that is farther from training, or a higher "
         "price",
     }.get(found.label, found.next_step)
+
+
+def _measurable(scenario: ForeignScenario) -> str:
+    """What would make a capability measurable that is not."""
+    named = [n for n, p in scenario.proxies.items() if p.attainable is not None]
+    if scenario.reference is not None or scenario.attainable is not None:
+        named = ["X", *named]
+    if not named:
+        return (
+            "give proxies with what is attainable of each, or a reference, so that its "
+            "capability can be measured"
+        )
+    return (
+        "give a proxy that takes skill, so that its capability can be measured: chance "
+        f"or switched off already gets most of {', '.join(named)}"
+    )
 
 
 class _Teller:
@@ -331,15 +348,15 @@ def _given(policies: Sequence[Any]) -> list[str]:
 def _command(
     names: Sequence[str],
     source: str | Path | None,
-    scenario: ForeignScenario,
     price: float,
     seed: int,
     levels: int | None,
     gate: bool,
+    trust: bool,
 ) -> str:
     where = "SCENARIO.py" if source is None else str(source)
-    parts = [f"malgen audit {' '.join(names)} --scenario {where}"]
+    parts = [f"malgen audit {shlex.join(names)} --scenario {shlex.quote(where)}"]
     parts.append(f"--price {price:g} --seed {seed}")
     if levels is not None:
         parts.append(f"--levels {levels}")
-    return " ".join(parts) + " --no-gate" * (not gate)
+    return " ".join(parts) + " --no-gate" * (not gate) + " --trust" * trust

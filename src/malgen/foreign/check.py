@@ -197,7 +197,7 @@ class _Check:
             Failed: it cannot be made.
         """
         try:
-            made = make(self.scenario, SIDES[side], self.seconds)
+            made = make(self.scenario, SIDES[side], self.seconds, self.made)
         except MalgenError as error:
             raised = isinstance(error, ForeignError)
             note = f"{str(error).rstrip('.')}; correct {SIDES[side]}="

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from malgen import limits
+from malgen.adapters.time_limit import SECONDS
 from malgen.errors import ConfigError
 from malgen.foreign.scenario import Constant, ForeignScenario, Proxy
 from malgen.user_file import load
@@ -18,19 +19,20 @@ MOST_HORIZON = 10**6
 PREFIX = "info."
 
 
-def load_scenario(path: str | Path) -> ForeignScenario:
+def load_scenario(path: str | Path, seconds: float = SECONDS) -> ForeignScenario:
     """The one scenario that a Python file defines, validated.
 
     Args:
         path: of the file; its code runs.
+        seconds: how long its code may take.
 
     Raises:
         ConfigError: no such file, a syntax error, no scenario or several of them, or a
             scenario that ``validate`` refuses.
-        ForeignError: the file raised while it was imported.
+        ForeignError: the file raised while it was imported, or took too long.
     """
     path = Path(path)
-    module = load(path)
+    module = load(path, seconds)
     found = {
         id(value): value
         for name, value in vars(module).items()
@@ -54,11 +56,12 @@ def load_scenario(path: str | Path) -> ForeignScenario:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def as_scenario(given: Any) -> ForeignScenario:
+def as_scenario(given: Any, seconds: float = SECONDS) -> ForeignScenario:
     """A scenario that is one, or that a file defines.
 
     Args:
         given: a ``ForeignScenario``, or the path of a Python file.
+        seconds: how long that file's code may take.
 
     Raises:
         ConfigError: as ``load_scenario``; or it is neither.
@@ -67,7 +70,7 @@ def as_scenario(given: Any) -> ForeignScenario:
     if isinstance(given, ForeignScenario):
         return validate(given)
     if isinstance(given, str | Path):
-        return load_scenario(given)
+        return load_scenario(given, seconds)
     raise ConfigError(
         f"A {type(given).__name__} is no scenario; give a malgen.ForeignScenario or "
         "the path of the Python file that defines one."

@@ -22,6 +22,7 @@ from malgen.errors import (
     ContractError,
     ForeignError,
     MalgenError,
+    described,
     first_line,
 )
 from malgen.foreign.scenario import ForeignScenario
@@ -78,7 +79,7 @@ class Side:
             ]
 
     def _make(self) -> gymnasium.Env | VectorEnv:
-        self._made.append(make(self.scenario, self.name, self.seconds))
+        self._made.append(make(self.scenario, self.name, self.seconds, self._made))
         return self._made[-1]
 
     @property
@@ -164,19 +165,25 @@ class Side:
         One timer serves many calls, since setting one costs as much as a step of a
         small environment: a call is stopped after 90 to 100% of the limit.
         """
-        now = 0
+        now = following = 0
 
         def who() -> str:
-            return calls[min(now, len(calls) - 1)][0].who()
+            return calls[now][0].who()
 
-        while now < len(calls):
-            with time_limit(who, self.seconds):
-                begin = time.monotonic()
-                while now < len(calls):
-                    calls[now][1]()
-                    now += 1
-                    if time.monotonic() - begin > _LOOKS * self.seconds:
-                        break
+        try:
+            while following < len(calls):
+                with time_limit(who, self.seconds):
+                    begin = time.monotonic()
+                    while following < len(calls):
+                        now = following
+                        calls[now][1]()
+                        following += 1
+                        if time.monotonic() - begin > _LOOKS * self.seconds:
+                            break
+        except ForeignError:
+            # it may have caught that its time was up, and gone on to the end
+            calls[now][0].ended = False
+            raise
 
     def close(self) -> None:
         """Close all environments; what they raise then changes nothing any more."""
@@ -185,14 +192,23 @@ class Side:
 
 
 def make(
-    scenario: ForeignScenario, side: str, seconds: float
+    scenario: ForeignScenario,
+    side: str,
+    seconds: float,
+    before: Sequence[gymnasium.Env | VectorEnv] = (),
 ) -> gymnasium.Env | VectorEnv:
     """One environment of a setting, or several in one.
+
+    Args:
+        scenario: what to make.
+        side: "train" or "deploy".
+        seconds: how long that may take.
+        before: those that were made before; a new one must be none of them.
 
     Raises:
         ConfigError: no environment is registered under the id.
         ForeignError: making it failed, or took too long.
-        ContractError: what was made is no Gymnasium environment.
+        ContractError: what was made is no Gymnasium environment, or is not new.
     """
     given = getattr(scenario, side)
     who = f"The {SIDES[side]} environment of {scenario.name!r}"
@@ -223,7 +239,28 @@ def make(
             f"{who} is a {type(env).__name__} without {', '.join(missing)}; give a "
             "Gymnasium environment."
         )
+    plural = "single_" if isinstance(env, VectorEnv) else ""
+    actions = getattr(env, f"{plural}action_space")
+    if getattr(actions, "shape", None) is None:
+        raise ContractError(
+            f"{who} has the action space {described(actions)}, whose members are no "
+            "arrays; wrap it so that actions are one Discrete, MultiDiscrete, "
+            "MultiBinary or Box."
+        )
+    if any(_inside(env) is _inside(other) for other in before):
+        raise ContractError(
+            f"{who} is the same object as one that was made before; the function must "
+            "make a new environment each time, because several run at once."
+        )
     return env
+
+
+def _inside(env: gymnasium.Env | VectorEnv) -> object:
+    """The environment without its wrappers."""
+    try:
+        return env.unwrapped
+    except Exception:
+        return env
 
 
 def close(env: gymnasium.Env | VectorEnv, seconds: float) -> None:

@@ -15,7 +15,7 @@ from malgen.adapters.time_limit import time_limit
 from malgen.errors import ForeignError, described, first_line
 from malgen.foreign.players import has_nan
 from malgen.foreign.scenario import Feature, ForeignScenario, Transition
-from malgen.foreign.watched import INFO, checker
+from malgen.foreign.watched import INFO, checker, own
 
 INTENDED = "intended"
 
@@ -213,7 +213,7 @@ def _step(env: gymnasium.Env, action: Any, at: str, seconds: float) -> tuple:
     given = guarded(
         at,
         seconds,
-        lambda: env.step(action),
+        lambda: env.step(own(action)),
         "step must work for every action of the action space",
     )
     if not (isinstance(given, tuple) and len(given) == 5):
@@ -228,7 +228,16 @@ def _step(env: gymnasium.Env, action: Any, at: str, seconds: float) -> tuple:
         raise Failed(
             Problem(note=f"{at} returned {_kind(info)} as info; return a dict")
         )
-    return _kept(observation), reward, bool(terminated), bool(truncated), dict(info)
+    try:
+        ends = bool(terminated), bool(truncated)
+    except Exception:
+        raise Failed(
+            Problem(
+                note=f"{at} returned terminated {described(terminated, 40)} and "
+                f"truncated {described(truncated, 40)}; return one bool for each"
+            )
+        ) from None
+    return _kept(observation), reward, *ends, dict(info)
 
 
 def _look_at(env: gymnasium.Env, trial: Trial, observation: Any, at: str) -> None:

@@ -7,6 +7,7 @@ begin. Source: Gymnasium's vector environments and their modes of autoreset.
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -37,6 +38,9 @@ class Rows:
         mode = vector.metadata.get("autoreset_mode")
         self._starts_itself = mode != AutoresetMode.DISABLED
         self._over = np.zeros(vector.num_envs, bool)
+        base = vector.unwrapped
+        if getattr(type(base), "_add_info", None) is VectorEnv._add_info:
+            base._add_info = partial(_add_info, vector.num_envs)
 
     def reset(self, seeds: Mapping[int, int]) -> None:
         """Begin an episode in each row.
@@ -168,6 +172,31 @@ class OneRow(gymnasium.Env):
     def close(self) -> None:
         """Close all of them."""
         self._rows.vector.close()
+
+
+def _add_info(
+    number: int, infos: dict[str, Any], info: dict[str, Any], row: int
+) -> dict[str, Any]:
+    """Gymnasium's ``VectorEnv._add_info``, with every value as it was returned.
+
+    Gymnasium puts values into an array of the first one's type, where 0.5 becomes 0
+    next to a whole number.
+    """
+    for key, value in info.items():
+        mask = infos.setdefault(f"_{key}", np.zeros(number, bool))
+        there = infos.get(key, {})
+        nested = isinstance(value, dict) and key != FINAL[0]
+        if nested and isinstance(there, dict):
+            infos[key] = _add_info(number, there, value, row)
+        else:
+            if isinstance(there, dict):
+                infos[key] = np.empty(number, object)
+                for i in np.flatnonzero(mask).tolist():  # dictionaries in rows before
+                    infos[key][i] = _info_of(there, i, number)
+            # the reset in the same step may write into the same memory
+            infos[key][row] = copy.deepcopy(value)
+        mask[row] = True
+    return infos
 
 
 def _info_of(infos: Any, i: int, number: int) -> Any:

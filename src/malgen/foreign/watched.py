@@ -138,7 +138,7 @@ class Watched:
             is_array = isinstance(before, np.ndarray)
             before = before.copy() if is_array else copy.deepcopy(before)
         try:
-            found = self.env.step(action)
+            found = self.env.step(own(action))
         except (Exception, SystemExit) as error:
             raise self._raised(error, f"for the action {described(action)}") from error
         try:
@@ -150,7 +150,13 @@ class Watched:
             ) from None
         reward = self._number(reward, "returned the reward")
         self._check_observation()
-        terminated, truncated = bool(terminated), bool(truncated)
+        try:
+            terminated, truncated = bool(terminated), bool(truncated)
+        except Exception:
+            raise ContractError(
+                f"{self.who()} returned terminated {described(terminated)} and "
+                f"truncated {described(truncated)}; return one bool for each."
+            ) from None
         truncated = truncated or self.step + 1 >= self.scenario.horizon
         transition = info
         if self._whole:
@@ -208,7 +214,7 @@ class Watched:
     def _number(self, value: Any, what: str) -> float:
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             raise ContractError(
@@ -266,6 +272,13 @@ class Watched:
         )
 
 
+def own(action: Any) -> Any:
+    """The action, or a copy that an environment may write into."""
+    if isinstance(action, np.generic | int | float):
+        return action
+    return copy.deepcopy(action)
+
+
 def _reader(feature: Feature) -> tuple[str, Any]:
     """How a feature is read: its kind, and the key or function."""
     if not isinstance(feature, str):
@@ -280,15 +293,23 @@ def checker(space: spaces.Space) -> Callable[[Any], str]:
     beyond them. NaN is looked for where observations are stacked for a policy.
     """
     if isinstance(space, spaces.Box):
-        shape = space.shape
+        shape, dtype = space.shape, space.dtype
 
         def box(observation: Any) -> str:
-            got = np.shape(observation)
-            if got == shape:
+            try:
+                array = np.asarray(observation)
+            except Exception:
+                return f"{described(observation)}, which is no array of shape {shape}"
+            if array.shape != shape:
+                return (
+                    f"of shape {array.shape}, but its observation space has {shape}; "
+                    "it must not change"
+                )
+            if array.dtype == dtype or np.can_cast(array.dtype, dtype, "same_kind"):
                 return ""
             return (
-                f"of shape {got}, but its observation space has {shape}; it must not "
-                "change"
+                f"of type {array.dtype}, but its observation space has {dtype}; they "
+                "must agree"
             )
 
         return box
@@ -308,8 +329,11 @@ def checker(space: spaces.Space) -> Callable[[Any], str]:
         return dictionary
 
     def other(observation: Any) -> str:
-        if space.contains(observation):
-            return ""
+        try:
+            if space.contains(observation):
+                return ""
+        except Exception:  # what it cannot look at is not in it
+            pass
         return f"{described(observation)} that is not in its observation space {space}"
 
     return other

@@ -10,6 +10,7 @@ from malgen.errors import ConfigError, ContractError
 from malgen.findings import Estimate, GoalReport, Verdict
 from malgen.outcomes import Outcomes
 from malgen.stats import betting
+from malgen.stats.intervals import FEW
 from malgen.verdict.conclude import check_arguments, verdict
 from malgen.verdict.decision import CAUSE_OPEN, Rule, decide
 from malgen.verdict.facts import facts_from, margin, train_gate
@@ -79,6 +80,8 @@ def sequential_verdict(
             label in CAUSE_OPEN
             and behavior is not None
             and facts.capability == "unclear"
+            # where nothing can be measured, more levels do not change that
+            and (seen.capability is not None or len(table) < FEW)
         )
         if label != "undetermined" and not open_cause:
             break
