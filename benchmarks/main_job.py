@@ -41,6 +41,8 @@ def run(scenario, start, out, cache, options) -> list[Row]:
         **os.environ,
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        # what instruments answered before is at hand in neither case
+        "XDG_CACHE_HOME": f"{out}-home",
     }
     harness.LOGS.mkdir(parents=True, exist_ok=True)
     with (harness.LOGS / "main-job.log").open("a") as log:
