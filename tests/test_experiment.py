@@ -2,11 +2,15 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tiny
 from malgen import experiment, store
 from malgen.agents.feedforward import FeedforwardConfig
 from malgen.agents.weights_file import load_policies
@@ -317,3 +321,49 @@ def test_a_failing_instrument_changes_no_file(finished, tmp_path, monkeypatch):
     with pytest.raises(ContractError, match=f"The instrument {name}: NaN"):
         experiment.audit_run(run, use_cache=False)
     assert contents(run) == before
+
+
+# --- on the newest Python and JAX of this machine ---------------------------------
+
+HERE = Path(__file__).parent
+# ``make newest`` makes it where there is a newer supported Python than the one that
+# the other tests run on
+PYTHON = HERE.parent / ".venv-newest" / "bin" / "python"
+
+ABOUT = """
+import json, sys, jax
+print(json.dumps([list(sys.version_info[:2]), jax.__version__]))
+"""
+
+
+@pytest.mark.skipif(
+    not (HERE.parent / ".venv-newest" / "installed").exists(),
+    reason="no newer supported Python was found or filled; see 'make newest'",
+)
+def test_the_main_job_on_the_newest_python(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment["PYTHONPATH"] = str(HERE.parent / "src")
+    # most of the time would go into compiling well what runs for a second
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+
+    def python(*argv: str) -> str:
+        done = subprocess.run(
+            [PYTHON, *argv], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr and "Warning" not in done.stderr
+        return done.stdout
+
+    version, jax = json.loads(python("-c", ABOUT))
+    run = tmp_path / "run"
+    line = ("--seeds", "1", "--levels", "30", "--out", str(run), "--json")
+    out = python(str(HERE / "tiny.py"), "run", tiny.NAME, *line)
+    # the older Python reads what the newest wrote
+    result = from_json(RunResult, out)
+    assert result == store.read_json(RunResult, run / store.VERDICT)
+    assert result.versions["jax"] == jax
+    assert result.versions["python"].startswith("{}.{}.".format(*version))
+    assert result.versions == store.read_manifest(run).versions
+    assert len(result.seeds) == 1 and result.seeds[0].verdict.label in LABELS
+    assert result.seeds[0].verdict.levels == 30
+    assert (run / store.REPORT).read_text("utf-8").startswith("<!")
