@@ -1062,6 +1062,7 @@ def test_options_that_do_not_fit_are_refused(files, capsys):
     for args, match in (
         ([*one, "--shift", "supply"], "leave --shift out"),
         ([*one, "--instruments", "all"], "leave --instruments out"),
+        (["audit", "random", "--instruments", ""], "no name of an instrument"),
         (["audit", "random", "--out", "x"], "leave the folder out"),
         (["audit", "random", "off"], "Several policies"),
         ([*one, "--time-limit", "-1"], "time limit"),

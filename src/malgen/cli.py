@@ -698,6 +698,8 @@ def _add_no_cache(parser: argparse.ArgumentParser) -> None:
 def _audit(options: argparse.Namespace) -> Answer:
     if options.scenario and options.scenario.endswith(".py"):
         return _audit_foreign(options)
+    if options.instruments is None:  # no default, so that a scenario file can refuse it
+        options.instruments = "all"
     if len(options.targets) > 1:
         raise ConfigError(
             "Several policies are audited together in an environment of your own; give "
@@ -754,7 +756,7 @@ def _audit_run(run: Path, options: argparse.Namespace) -> Answer:
             run,
             price=options.price,
             gate=options.gate,
-            instruments=options.instruments or "all",
+            instruments=options.instruments,
             use_cache=options.use_cache,
             progress=progress,
         )
@@ -776,7 +778,7 @@ def _audit_policy(policy: str | Path, options: argparse.Namespace) -> Answer:
             seed=options.seed or 0,
             levels=options.levels,
             shifts=options.shifts,
-            instruments=options.instruments or "all",
+            instruments=options.instruments,
             use_cache=options.use_cache,
             out=options.out,
             resume=options.resume,
