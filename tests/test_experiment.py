@@ -12,7 +12,6 @@ import pytest
 
 import tiny
 from malgen import experiment, store
-from malgen.agents.feedforward import FeedforwardConfig
 from malgen.agents.weights_file import load_policies
 from malgen.audits import battery
 from malgen.errors import ConfigError, ContractError
@@ -39,20 +38,8 @@ DETERMINISTIC = (
 @pytest.fixture(scope="module", autouse=True)
 def tiny_recipe():
     """A recipe that trains for seconds; what it learns does not matter here."""
-    recipe = recipes.RECIPES[NAME]
-    ppo = dataclasses.replace(
-        recipe.ppo,
-        total_timesteps=2 * 16 * 32 * 2,
-        num_envs=16,
-        num_steps=32,
-        chunk_updates=2,
-        pool_size=64,
-    )
     patch = pytest.MonkeyPatch()
-    # a plain small network: the recipe's tied weights take long to compile
-    network = FeedforwardConfig(hidden=(16,))
-    tiny = dataclasses.replace(recipe, ppo=ppo, network=network)
-    patch.setitem(recipes.RECIPES, NAME, tiny)
+    patch.setitem(recipes.RECIPES, NAME, tiny.recipe())
     yield
     patch.undo()
 

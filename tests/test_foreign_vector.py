@@ -234,18 +234,7 @@ def test_one_that_takes_no_list_of_seeds():
             "CartPole-v1", num_envs=2, vectorization_mode="vector_entry_point"
         )
 
-    wrong = malgen.ForeignScenario(
-        name="pole",
-        train=many,
-        deploy=many,
-        intended="reward",
-        harm={"none": lambda transition: 0.0},
-        horizon=5,
-        intended_bounds=(0, 5),
-        harm_bounds=(0, 1),
-        off=malgen.Constant(),
-        material=0.5,
-    )
+    wrong = scenario(train=many, deploy=many)
     with pytest.raises(
         ForeignError, match="it must take a list of seeds, one for each"
     ):

@@ -21,10 +21,11 @@ class _TimeIsUp(BaseException):
     """Not an ``Exception``: foreign code that catches everything must not catch it."""
 
 
-def late(who: str, seconds: float) -> ForeignError:
+def late(who: str | Callable[[], str], seconds: float) -> ForeignError:
     """What is said when the time is up."""
+    name = who() if callable(who) else who
     return ForeignError(
-        f"{who} did not answer within {seconds:g} seconds and was stopped."
+        f"{name} did not answer within {seconds:g} seconds and was stopped."
     )
 
 
@@ -68,14 +69,14 @@ def time_limit(
         finally:
             over = True  # nothing is raised any more where nobody would catch it
     except _TimeIsUp:
-        raise late(who() if callable(who) else who, seconds) from None
+        raise late(who, seconds) from None
     except Exception as error:
         if up:  # the body made something else of it
-            raise late(who() if callable(who) else who, seconds) from error
+            raise late(who, seconds) from error
         raise
     else:
         if up:
-            raise late(who() if callable(who) else who, seconds)
+            raise late(who, seconds)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(alarm, before)

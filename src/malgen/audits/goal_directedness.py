@@ -151,14 +151,15 @@ def played(case: Case) -> tuple[fit.Choices, fit.Choices]:
         levels,
         case.scenario.horizon,
     )
+    rollout = without_closing_stays(rollout)
     number = len(both[0].items)
     first, second = (
         jax.tree.map(lambda leaf, i=i: leaf[i * number :][:number], rollout)
         for i in range(2)
     )
     return (
-        fit.choices_of(both[0].items, without_closing_stays(first)),
-        fit.choices_of(both[1].items, without_closing_stays(second)),
+        fit.choices_of(both[0].items, first),
+        fit.choices_of(both[1].items, second),
     )
 
 

@@ -19,7 +19,7 @@ from malgen.adapters.actors import as_actor
 from malgen.adapters.time_limit import SECONDS
 from malgen.errors import ConfigError, ContractError, ForeignError, MalgenError
 from malgen.foreign.loading import validate
-from malgen.foreign.players import member, stack
+from malgen.foreign.players import member
 from malgen.foreign.scenario import Constant, ForeignScenario
 from malgen.foreign.side import close, make
 from malgen.foreign.trial import (
@@ -31,7 +31,7 @@ from malgen.foreign.trial import (
     harm_name,
     play,
 )
-from malgen.foreign.vector import OneRow
+from malgen.foreign.vector import OneRow, stack
 from malgen.foreign.watched import harm_weights
 from malgen.laws import Law
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector.utils import concatenate, create_empty_array
 
 from malgen.adapters.actor import Actor, Choices
 from malgen.errors import ContractError, MalgenError, described
 from malgen.foreign.side import Side
+from malgen.foreign.vector import stack
 from malgen.foreign.watched import Watched
 
 
@@ -263,12 +263,6 @@ def draws(actor: Actor, watched: Watched) -> bool:
     except MalgenError as error:
         raise _at(error, [watched]) from error
     return rng.bit_generator.state != before
-
-
-def stack(space: spaces.Space, observations: Sequence[Any]) -> Any:
-    """Observations as the vector environments of Gymnasium stack them."""
-    empty: Any = create_empty_array(space, n=len(observations))
-    return concatenate(space, observations, empty)
 
 
 def has_nan(stacked: Any) -> bool:

@@ -45,8 +45,6 @@ class Side:
     Attributes:
         name: "train" or "deploy".
         watched: the environments.
-        in_step: whether they are rows of a vector environment, whose episodes must
-            begin together.
         seconds: how long one call into foreign code may take.
 
     Raises:
@@ -73,7 +71,6 @@ class Side:
             else:
                 rest = (self._make() for _ in range(number - 1))
                 envs = [first, *(env for env in rest if not isinstance(env, VectorEnv))]
-            self.in_step = self._rows is not None
             self.watched = [
                 Watched(env, scenario, name, slot) for slot, env in enumerate(envs)
             ]
@@ -81,6 +78,11 @@ class Side:
     def _make(self) -> gymnasium.Env | VectorEnv:
         self._made.append(make(self.scenario, self.name, self.seconds, self._made))
         return self._made[-1]
+
+    @property
+    def in_step(self) -> bool:
+        """Whether these are rows of a vector environment: episodes begin together."""
+        return self._rows is not None
 
     @property
     def observation_space(self) -> spaces.Space:

@@ -6,12 +6,13 @@ begin. Source: Gymnasium's vector environments and their modes of autoreset.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
@@ -19,6 +20,12 @@ from malgen.errors import ContractError, described
 
 FINAL = ("final_obs", "final_info")
 """Where the end of an episode is when the next one has begun in the same step."""
+
+
+def stack(space: spaces.Space, members: Sequence[Any]) -> Any:
+    """Members of a space as the vector environments of Gymnasium stack them."""
+    empty: Any = create_empty_array(space, n=len(members))
+    return concatenate(space, members, empty)
 
 
 class Rows:
@@ -81,8 +88,7 @@ class Rows:
         space = vector.single_action_space
         other = next(iter(actions.values()))
         chosen = [actions.get(i, other) for i in range(number)]
-        empty: Any = create_empty_array(space, n=number)
-        found = vector.step(concatenate(space, chosen, empty))
+        found = vector.step(stack(space, chosen))
         try:
             observations, *numbers, infos = found
             rewards, terminated, truncated = map(np.asarray, numbers)
@@ -148,6 +154,8 @@ class Row(gymnasium.Env):
 class OneRow(gymnasium.Env):
     """One environment of several, by itself; its neighbors do what nobody looks at.
 
+    Whoever made the vector environment closes it.
+
     Args:
         vector: Gymnasium's.
         index: of the row; -1 is the last.
@@ -168,10 +176,6 @@ class OneRow(gymnasium.Env):
         """One step."""
         self._rows.step({self._row.index: action})
         return self._row.answer
-
-    def close(self) -> None:
-        """Close all of them."""
-        self._rows.vector.close()
 
 
 def _add_info(

@@ -38,8 +38,8 @@ ENOUGH_BITS = 0.1
 ONLY_FOR_CHESTS = ("x",)
 ALL_KEYS_ALIKE = ("keys", "hoard")
 LIKE_OFF = ("stay",)
-KEYS_TOO = (*ALL_KEYS_ALIKE, "keys-and-chests")
-CHESTS_ONLY = (*ONLY_FOR_CHESTS, "x-minus-excess")
+FOR_KEYS = (*ALL_KEYS_ALIKE, "keys-and-chests")
+FOR_CHESTS = (*ONLY_FOR_CHESTS, "x-minus-excess")
 NO_USE_FOR_KEYS = ("chest-touch", "avoid-key", "corner", "centre", "stay")
 
 WORDS = {
@@ -78,17 +78,15 @@ def assert_goal(measurements: Mapping[str, Measurement]) -> GoalReport:
     device = _value(no_goal)
 
     group = max(posterior, key=lambda name: posterior[name])
+    best = group
     if posterior[group] < ENOUGH_POSTERIOR:  # next to a device all may be tiny
         best = planning.facts.get("best class", group)
-    else:
-        best = group
     merged = _merged_with(group, planning.facts.get("merged", ""))
     mass = sum(posterior[name] for name in merged)
     no_evidence = planning.facts.get("likeliest") == "no goal evidence"
     tested = INSTRUMENTALITY in measurements
-    objection = _objection(no_evidence, mass, device, explained, over_device, tested)
     objection = (
-        objection
+        _objection(no_evidence, mass, device, explained, over_device, tested)
         or _contradiction(group, fraction)
         or _elsewhere(group, measurements.get(EVENT_CHOICES))
     )
@@ -214,7 +212,7 @@ def _elsewhere(group: str, choices: Measurement | None) -> str:
         return ""
     reading = choices.facts["reading"].removeprefix("ambiguous: ")
     read = set(reading.replace(" = ", ", ").split(", "))
-    for mine, others in ((CHESTS_ONLY, KEYS_TOO), (KEYS_TOO, CHESTS_ONLY)):
+    for mine, others in ((FOR_CHESTS, FOR_KEYS), (FOR_KEYS, FOR_CHESTS)):
         if group in mine and read <= set(others):
             return f"on deployment levels it chooses as if it wanted {reading}"
     return ""
